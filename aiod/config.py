@@ -1,0 +1,97 @@
+"""Where aiod keeps things and how it was asked to run.
+
+Owns the directory layout and the daemon's settings (flags over `/etc/aiod/daemon.toml`);
+must not create, read or write anything below those directories.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_ROOT = Path("/var/lib/aiod")
+DEFAULT_STATE = Path("/run/aiod")
+DEFAULT_HOST = "unix:///run/aiod/aiod.sock"
+DEFAULT_CONFIG_FILE = Path("/etc/aiod/daemon.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The two trees of one daemon: `root` outlives a reboot, `state` does not."""
+
+    root: Path = DEFAULT_ROOT
+    state: Path = DEFAULT_STATE
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of all records."""
+        return self.root / "aiod.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the one daemon that owns `root`."""
+        return self.root / "aiod.lock"
+
+    @property
+    def blobs(self) -> Path:
+        """Manifests, configs and layers, each named by its sha256 hex digest."""
+        return self.root / "content" / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        """Downloads and archives not yet complete; emptied at start."""
+        return self.root / "content" / "ingest"
+
+    @property
+    def overlay(self) -> Path:
+        """Unpacked layers: `<chain id hex>/diff`; `tmp-*` entries are unfinished."""
+        return self.root / "overlay"
+
+    @property
+    def containers(self) -> Path:
+        """One directory per container record."""
+        return self.root / "containers"
+
+    def container(self, container_id: str) -> Path:
+        """The directory of one container: upper, work, hosts, log."""
+        return self.containers / container_id
+
+    @property
+    def shims(self) -> Path:
+        """One directory per shim."""
+        return self.state / "shims"
+
+    def shim(self, container_id: str) -> Path:
+        """The run-time directory of one container's shim and bundle."""
+        return self.shims / container_id
+
+    @property
+    def exits_socket(self) -> Path:
+        """Datagram socket of the daemon on which shims announce exits."""
+        return self.state / "exits.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonConfig:
+    """Everything `aiod serve` was told."""
+
+    paths: Paths = field(default_factory=Paths)
+    hosts: tuple[str, ...] = (DEFAULT_HOST,)
+    allow_insecure_tcp: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    log_level: str = "info"
+    cgroup_parent_override: str | None = None
+
+    @property
+    def cgroup_parent(self) -> str:
+        """Cgroup, below every hierarchy's root, that holds this daemon's shims and containers.
+
+        Two daemons with different state directories never share one.
+        """
+        if self.cgroup_parent_override:
+            return self.cgroup_parent_override
+        if self.paths.state == DEFAULT_STATE:
+            return "/aiod"
+        tag = hashlib.sha256(str(self.paths.state).encode()).hexdigest()[:10]
+        return f"/aiod-{tag}"
