@@ -1,0 +1,1 @@
+"""The unmodified docker command and docker-py against the daemon."""

@@ -1,0 +1,1 @@
+"""Crash drills: the daemon, shims and containers die at chosen instants."""

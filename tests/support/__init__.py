@@ -1,0 +1,1 @@
+"""Typed harness of the suite: engines under test, leak checks, test images, processes."""

@@ -1,0 +1,115 @@
+"""Processes as the kernel names them: pid and start time, and how to end one safely.
+
+Owns reading `/proc/<pid>`; must not know about engines or containers.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process for ever: a pid is reused, a pid with its start time is not."""
+
+    pid: int
+    start_time: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Identity":
+        """The process that has `pid` now; ProcessLookupError when there is none."""
+        start = start_time(pid)
+        if start is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(pid, start)
+
+    def alive(self) -> bool:
+        """Whether it still runs (a zombie does not)."""
+        return start_time(self.pid) == self.start_time
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def start_time(pid: int) -> int | None:
+    """Field 22 of /proc/pid/stat in clock ticks, proc(5); None for none or a zombie."""
+    fields = _stat_fields(pid)
+    if fields is None or fields[0] in "ZX":
+        return None
+    return int(fields[19])
+
+
+def parent(pid: int) -> int | None:
+    """The pid of its parent, or None when there is no such process."""
+    fields = _stat_fields(pid)
+    return None if fields is None else int(fields[1])
+
+
+def running_pids() -> Iterator[int]:
+    """Every process but zombies."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and start_time(int(name)) is not None:
+            yield int(name)
+
+
+def read_proc(pid: int, name: str) -> str:
+    """A file of /proc/pid, or "" when the process went or hides it."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def command_line(pid: int) -> str:
+    """The arguments joined by spaces."""
+    return read_proc(pid, "cmdline").replace("\0", " ").strip()
+
+
+def pss_kib(pid: int) -> int:
+    """Proportional set size in KiB, proc_pid_smaps_rollup(5)."""
+    for line in read_proc(pid, "smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(f"no memory map of {pid}")
+
+
+def wait_gone(process: Identity, seconds: float = 20.0) -> None:
+    """Wait until it has ended; TimeoutError when it has not within `seconds`."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not process.alive():
+            return
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        if not poller.poll(seconds * 1000):
+            raise TimeoutError(f"process {process.pid} still runs: {command_line(process.pid)}")
+    finally:
+        os.close(descriptor)
+
+
+def send(process: Identity, signo: int = signal.SIGKILL) -> bool:
+    """Signal exactly this process; False when it is gone."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not process.alive():
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signo)
+    finally:
+        os.close(descriptor)
+    return True
