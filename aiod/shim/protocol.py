@@ -1,0 +1,155 @@
+"""Files and datagrams that a shim and a daemon exchange through one directory.
+
+Owns the structs of `/run/aiod/shims/<id>/*.json`, their names and how they are written; must
+not know what a container record is. Fields are only ever added, each with a default, because a
+daemon reads the files of shims of earlier releases and the other way round.
+
+All times named `*_ns` are nanoseconds since the epoch; a `start_time` is field 22 of
+`/proc/PID/stat` (proc(5)), clock ticks since boot.
+"""
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+PROTOCOL = 1
+"""Version that this code speaks; a peer's higher number is no reason to refuse it."""
+
+CONFIG_FILE = "config.json"
+REQUEST_FILE = "request.json"
+SHIM_FILE = "shim.json"
+INIT_FILE = "init.json"
+EXIT_FILE = "exit.json"
+EXECS_DIRECTORY = "execs"
+SOCKET_FILE = "shim.sock"
+ERROR_LOG_FILE = "shim.log"
+ROOTFS_DIRECTORY = "rootfs"
+
+
+class LogConfig(msgspec.Struct, frozen=True):
+    """Where the container's output goes; sizes in bytes, 0 for no limit."""
+
+    driver: str = "json-file"
+    path: str = ""
+    max_size: int = 0
+    max_file: int = 1
+
+
+class SpawnRequest(msgspec.Struct, frozen=True):
+    """What the daemon asks of a shim, written as `request.json` before the fork."""
+
+    id: str
+    directory: str
+    cgroup_path: str
+    shim_cgroup: str
+    exits_socket: str
+    terminal: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    start: bool = False
+    log: LogConfig = LogConfig(driver="none")
+
+
+class ShimState(msgspec.Struct, frozen=True):
+    """`shim.json`: who the shim is."""
+
+    pid: int
+    start_time: int
+    protocol: int = PROTOCOL
+    boot_id: str = ""
+
+
+class InitState(msgspec.Struct, frozen=True):
+    """`init.json`: the container's first process; `started_at_ns` is 0 until it executes."""
+
+    pid: int
+    start_time: int
+    started_at_ns: int = 0
+
+
+class ExitRecord(msgspec.Struct, frozen=True):
+    """`exit.json`: how the init ended. `exit_code` is 128 + `signal` after a signal."""
+
+    exit_code: int
+    signal: int | None = None
+    oom_killed: bool = False
+    exited_at_ns: int = 0
+    started_at_ns: int = 0
+    error: str = ""
+
+
+class ExecState(msgspec.Struct, frozen=True):
+    """`execs/<exec id>.json`: one exec; `exit_code` is None while it is not known to be over."""
+
+    exec_id: str
+    pid: int
+    start_time: int
+    exit_code: int | None = None
+    exited_at_ns: int = 0
+
+
+class ExitNotice(msgspec.Struct, frozen=True):
+    """Datagram to the daemon's exits socket: a hint to read the record on disk."""
+
+    id: str
+    exec_id: str = ""
+
+
+class SpawnReply(msgspec.Struct, frozen=True):
+    """What a shim answers over the socket that came with the fork request.
+
+    On failure `step` is not empty; `kind` is "not-found" or "not-executable" for the
+    container's command, else empty.
+    """
+
+    shim_pid: int = 0
+    shim_start: int = 0
+    init_pid: int = 0
+    init_start: int = 0
+    started_at_ns: int = 0
+    step: str = ""
+    errno: int = 0
+    message: str = ""
+    kind: str = ""
+
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class DamagedFileError(Exception):
+    """A state file exists and cannot be understood; the text names it."""
+
+
+def write_struct(path: Path, value: msgspec.Struct) -> None:
+    """Replace `path` by the JSON of `value`, whole or not at all, also over a power cut.
+
+    Raises OSError.
+    """
+    temporary = f"{path}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, msgspec.json.encode(value))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_struct(path: Path, kind: type[_Struct]) -> _Struct | None:
+    """The struct in `path`; None if there is no such file.
+
+    Raises DamagedFileError if it is truncated, unreadable or of another shape.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
