@@ -15,7 +15,9 @@ _PACKAGES = {
     "runc": "runc",
     "podman": "podman",
 }
-_DIRECTORIES = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin"
+_DIRECTORIES = (
+    f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin"
+)
 
 
 def find(name: str) -> str | None:

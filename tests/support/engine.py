@@ -206,4 +206,3 @@ def eventually(probe: Callable[[], T], accept: Callable[[T], bool], seconds: flo
             raise AssertionError(f"not within {seconds} s; last: {value!r}")
         time.sleep(0.02)
     return value
-

@@ -22,7 +22,10 @@ class NotifySocket:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._socket.close()
         self.path.unlink(missing_ok=True)

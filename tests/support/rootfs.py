@@ -108,7 +108,10 @@ def docker_archive(tag: str, layers: list[bytes], command: list[str] | None = No
     ]
     entries = [Entry(f"{_sha256(config)}.json", config)]
     for data in layers:
-        entries += [Entry(f"{_sha256(data)}/", mode=0o755), Entry(f"{_sha256(data)}/layer.tar", data)]
+        entries += [
+            Entry(f"{_sha256(data)}/", mode=0o755),
+            Entry(f"{_sha256(data)}/layer.tar", data),
+        ]
     entries.append(Entry("manifest.json", json.dumps(manifest).encode()))
     return tar(entries)
 

@@ -1,0 +1,110 @@
+"""Fixtures of the whole suite: scratch directories, engines, and the check that nothing leaked."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.support import leaks
+from tests.support.daemon import AiodDaemon
+from tests.support.dockerd import Dockerd
+from tests.support.engine import Engine
+
+_SCRATCH = pytest.StashKey[Path]()
+_LEAKED = pytest.StashKey[list[str]]()
+_numbers = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        choices=["aiod", "dockerd"],
+        default="aiod",
+        help="the engine that tests/compat drives (dockerd validates the tests themselves)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SCRATCH] = Path(tempfile.mkdtemp(prefix="ad", dir="/tmp"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    scratch = session.config.stash[_SCRATCH]
+    leaked = leaks.remaining([scratch])
+    session.config.stash[_LEAKED] = leaked
+    if leaked and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if not leaked:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for line in config.stash.get(_LEAKED, []):
+        terminalreporter.write_line(f"LEAKED {line}", red=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    needs_root = pytest.mark.skip(reason="needs root: namespaces, mounts and cgroups")
+    for item in items:
+        if {"compat", "drills"} & set(item.path.parts) and not os.environ.get("CI"):
+            item.add_marker(needs_root)
+
+
+@pytest.fixture(scope="session")
+def scratch(pytestconfig: pytest.Config) -> Path:
+    """The session's own short directory; whatever is mounted or running there at the end leaked."""
+    return pytestconfig.stash[_SCRATCH]
+
+
+def _running(engine: Engine) -> Iterator[Engine]:
+    try:
+        engine.start()
+        engine.ensure_base()
+        yield engine
+    finally:
+        engine.destroy()
+
+
+@pytest.fixture(scope="session")
+def dockerd(scratch: Path) -> Iterator[Engine]:
+    """One dockerd for the session, with busybox as `base`."""
+    yield from _running(Dockerd(scratch / str(next(_numbers))))
+
+
+@pytest.fixture(scope="session")
+def aiod(scratch: Path) -> Iterator[Engine]:
+    """One aiod for the session, for tests that do not hurt it."""
+    yield from _running(AiodDaemon(scratch / str(next(_numbers))))
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The engine chosen with --engine."""
+    chosen = request.getfixturevalue(str(request.config.getoption("--engine")))
+    assert isinstance(chosen, Engine)
+    return chosen
+
+
+@pytest.fixture
+def new_daemon(scratch: Path) -> Iterator[AiodDaemon]:
+    """A daemon of the test's own, not yet started."""
+    daemon = AiodDaemon(scratch / str(next(_numbers)))
+    try:
+        yield daemon
+    finally:
+        daemon.destroy()
+
+
+@pytest.fixture
+def daemon(new_daemon: AiodDaemon) -> AiodDaemon:
+    """A running daemon of the test's own."""
+    new_daemon.start()
+    return new_daemon

@@ -1,0 +1,79 @@
+"""aiod under test: its own root, state and socket, crash points, and everything it may leave.
+
+Knows the layout of `aiod.config.Paths`; must not know what a test wants.
+"""
+
+import os
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+
+from aiod.config import DaemonConfig, Paths
+from tests.support import mounts
+from tests.support.engine import Engine
+from tests.support.processes import Identity, command_line, read_proc, running_pids, send, wait_gone
+
+
+class AiodDaemon(Engine):
+    """`python -m aiod serve` in directories of its own (short ones: a socket's path has 108 bytes)."""
+
+    name = "aiod"
+
+    def __init__(self, base: Path) -> None:
+        super().__init__(base)
+        self.paths = Paths(base / "r", base / "s")
+        self.cgroup = DaemonConfig(paths=self.paths).cgroup_parent
+
+    def command(self) -> list[str]:
+        """The daemon as a module of this interpreter."""
+        flags = ["--root", str(self.paths.root), "--state", str(self.paths.state)]
+        return [sys.executable, "-m", "aiod", "serve", *flags, "--host", self.host]
+
+    def crash_at(self, point: str, nth: int = 1) -> None:
+        """Start armed to die at the `nth` time `point` is reached."""
+        self.start({"AIOD_CRASH_POINT": f"{point}:{nth}"})
+
+    def processes(self) -> dict[int, str]:
+        """Every process of this daemon but itself: by cgroup, arguments or root file system."""
+        found = mounts.cgroup_pids(self.cgroup)
+        ours = os.readlink("/proc/self/ns/mnt")
+        for pid in running_pids():
+            if str(self.paths.state) in command_line(pid) or self._rooted_here(pid, ours):
+                found.add(pid)
+        found -= {self.process.pid if self.process else 0, os.getpid()}
+        live = set(running_pids())
+        return {pid: command_line(pid) for pid in sorted(found & live)}
+
+    def _rooted_here(self, pid: int, our_namespace: str) -> bool:
+        try:
+            if os.readlink(f"/proc/{pid}/ns/mnt") == our_namespace:
+                return False
+        except OSError:
+            return False
+        lines = read_proc(pid, "mountinfo").splitlines()
+        return any(line.split()[4] == "/" and str(self.base) in line for line in lines)
+
+    def database_problems(self) -> list[str]:
+        """What SQLite's integrity and foreign key checks report."""
+        connection = sqlite3.connect(f"file:{self.paths.database}?mode=ro", uri=True)
+        try:
+            verdict = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+            foreign = [str(row) for row in connection.execute("PRAGMA foreign_key_check")]
+        finally:
+            connection.close()
+        return [line for line in verdict if line != "ok"] + foreign
+
+    def clean_up(self) -> None:
+        """End every process, then take away mounts, cgroups and directories."""
+        for pid in self.processes():
+            try:
+                process = Identity.of(pid)
+            except ProcessLookupError:
+                continue
+            send(process)
+            wait_gone(process)
+        mounts.unmount_all(self.base)
+        resisting = mounts.remove_cgroups(self.cgroup)
+        assert not resisting, resisting
+        shutil.rmtree(self.base)

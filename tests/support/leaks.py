@@ -1,0 +1,117 @@
+"""What a daemon left that it should not have: the check at the end of every drill and of the suite.
+
+Compares processes, mounts, cgroups and directories with the containers that should exist.
+"""
+
+import os
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import mounts
+from tests.support.daemon import AiodDaemon
+from tests.support.engine import eventually
+from tests.support.processes import command_line, parent, running_pids
+
+_OWN_CGROUPS = {"shims", "daemon"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Full ids of the containers that exist, and of those that run."""
+
+    existing: Set[str] = frozenset()
+    running: Set[str] = frozenset()
+
+
+def expected(daemon: AiodDaemon) -> Expected:
+    """What the API says exists and runs."""
+    with daemon.api() as api:
+        rows = api.containers()
+    live = {"running", "paused"}
+    return Expected(
+        {row["Id"] for row in rows}, {row["Id"] for row in rows if row["State"] in live}
+    )
+
+
+def _listing(directory: Path) -> set[str]:
+    return set(os.listdir(directory)) if directory.is_dir() else set()
+
+
+def _directories(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    paths = daemon.paths
+    for directory, allowed in (
+        (paths.containers, wanted.existing),
+        (paths.shims, wanted.existing),
+        (paths.ingest, frozenset[str]()),
+    ):
+        for name in sorted(_listing(directory) - allowed):
+            yield f"directory {directory / name}"
+    for name in sorted(wanted.existing - _listing(paths.containers)):
+        yield f"no directory for container {name}"
+    for name in sorted(_listing(paths.overlay)):
+        if name.startswith("tmp-"):
+            yield f"unfinished layer {name}"
+
+
+def _cgroups(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    for hierarchy in mounts.hierarchies():
+        top = hierarchy / daemon.cgroup.strip("/")
+        names = {name for name in _listing(top) if (top / name).is_dir()}
+        for name in sorted(names - wanted.running - _OWN_CGROUPS):
+            yield f"cgroup {top / name}"
+
+
+def _mounts(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    for point in mounts.mount_points(daemon.base):
+        if not any(container in point for container in wanted.running):
+            yield f"mount {point}"
+
+
+def _container_pids(daemon: AiodDaemon, wanted: Expected) -> set[int]:
+    allowed: set[int] = set()
+    for container in wanted.running:
+        allowed |= mounts.cgroup_pids(f"{daemon.cgroup}/{container}")
+    return allowed
+
+
+def _processes(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    contained = _container_pids(daemon, wanted)
+    shims = {parent(pid) for pid in contained}
+    daemon_pid = daemon.process.pid if daemon.process and daemon.process.poll() is None else 0
+    for pid, command in daemon.processes().items():
+        if pid in contained or pid in shims or (daemon_pid and parent(pid) == daemon_pid):
+            continue
+        if daemon_pid and str(daemon.paths.shims) not in command and "zygote" in command:
+            continue
+        yield f"process {pid} (parent {parent(pid)}): {command}"
+
+
+def find(daemon: AiodDaemon, wanted: Expected) -> list[str]:
+    """Everything there is beyond `wanted`, in words."""
+    return [
+        *_directories(daemon, wanted),
+        *_cgroups(daemon, wanted),
+        *_mounts(daemon, wanted),
+        *_processes(daemon, wanted),
+    ]
+
+
+def assert_none(daemon: AiodDaemon) -> None:
+    """Nothing is there that the API does not list, and the database is sound.
+
+    A shim ends shortly after its exit was taken over, and the API shows no event for that.
+    """
+    wanted = expected(daemon)
+    eventually(lambda: find(daemon, wanted), lambda found: not found, 15)
+    assert daemon.database_problems() == []
+
+
+def remaining(directories: list[Path]) -> list[str]:
+    """For the end of the suite: mounts below and processes naming any of `directories`."""
+    found = [f"mount {point}" for path in directories for point in mounts.mount_points(path)]
+    for pid in running_pids():
+        command = command_line(pid)
+        if pid != os.getpid() and any(str(path) in command for path in directories):
+            found.append(f"process {pid}: {command}")
+    return found
