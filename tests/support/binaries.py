@@ -29,9 +29,10 @@ def require(name: str) -> str:
     """The program's path, or the test ends here saying which Debian package ships it."""
     if (path := find(name)) is not None:
         return path
+    package = _PACKAGES.get(name, name)
     message = (
         f"{name} was not found in ${name.upper()} or PATH: "
-        f"Debian's {_PACKAGES.get(name, name)} ships it (apt-get install {_PACKAGES.get(name, name)})"
+        f"Debian's {package} ships it (apt-get install {package})"
     )
     if os.environ.get("CI"):
         pytest.fail(message)

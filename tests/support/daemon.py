@@ -16,7 +16,7 @@ from tests.support.processes import Identity, command_line, read_proc, running_p
 
 
 class AiodDaemon(Engine):
-    """`python -m aiod serve` in directories of its own (short ones: a socket's path has 108 bytes)."""
+    """`python -m aiod serve` in its own directories (short: a socket's path has 108 bytes)."""
 
     name = "aiod"
 
@@ -29,6 +29,9 @@ class AiodDaemon(Engine):
         """The daemon as a module of this interpreter."""
         flags = ["--root", str(self.paths.root), "--state", str(self.paths.state)]
         return [sys.executable, "-m", "aiod", "serve", *flags, "--host", self.host]
+
+    def ensure_base(self) -> None:
+        """Nothing to do: `base` is built in."""
 
     def crash_at(self, point: str, nth: int = 1) -> None:
         """Start armed to die at the `nth` time `point` is reached."""

@@ -23,7 +23,7 @@ from tests.support.terminal import Terminal
 T = TypeVar("T")
 
 
-class DaemonDied(Exception):
+class DaemonDiedError(Exception):
     """The daemon ended before it was ready."""
 
 
@@ -59,9 +59,9 @@ class Engine(ABC):
         """End and remove everything of this engine; the daemon itself has stopped."""
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
-        """Start the daemon and wait until it is ready; DaemonDied when it ends before."""
+        """Start the daemon and wait until it is ready; DaemonDiedError when it ends before."""
         if not self.launch(env):
-            raise DaemonDied(f"{self.name} ended with {self.wait_death()}:\n{self.log_tail()}")
+            raise DaemonDiedError(f"{self.name} ended with {self.wait_death()}:\n{self.log_tail()}")
 
     def launch(self, env: Mapping[str, str] | None = None) -> bool:
         """Start the daemon; whether it got ready (False: it ended first)."""
@@ -172,6 +172,7 @@ class Engine(ABC):
         """Start the real docker command on a pty."""
         return Terminal([require("docker"), *arguments], self.environment())
 
+    @abstractmethod
     def ensure_base(self) -> None:
         """Have an image `base`; engines that have it built in do nothing."""
 

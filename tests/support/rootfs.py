@@ -81,13 +81,14 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _image_config(layers: list[bytes], command: list[str]) -> bytes:
+def _image_config(tag: str, layers: list[bytes], command: list[str]) -> bytes:
     document: dict[str, Any] = {
         "architecture": "amd64",
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
         "config": {
             "Cmd": command,
+            "Labels": {"tag": tag},  # so that no two tags name one image
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sha256(data)}" for data in layers]},
@@ -98,7 +99,7 @@ def _image_config(layers: list[bytes], command: list[str]) -> bytes:
 
 def docker_archive(tag: str, layers: list[bytes], command: list[str] | None = None) -> bytes:
     """What `docker save` writes for one image of the given layer tars."""
-    config = _image_config(layers, command or ["sh"])
+    config = _image_config(tag, layers, command or ["sh"])
     manifest = [
         {
             "Config": f"{_sha256(config)}.json",
@@ -118,7 +119,7 @@ def docker_archive(tag: str, layers: list[bytes], command: list[str] | None = No
 
 def oci_layout(tag: str, layers: list[bytes]) -> bytes:
     """A tarred OCI image layout (image-spec, image-layout.md) with gzip layers."""
-    config = _image_config(layers, ["sh"])
+    config = _image_config(tag, layers, ["sh"])
     blobs: dict[str, bytes] = {}
 
     def descriptor(media_type: str, data: bytes) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""docker-py, the library most scripts use, against the daemon."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+
+from tests.support.engine import Engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Any]:
+    connection = docker.DockerClient(base_url=engine.host, version="auto", timeout=60)
+    yield connection
+    connection.close()
+
+
+def test_life_of_a_container(client: Any) -> None:
+    assert client.ping()
+    script = ["sh", "-c", "echo out; echo err >&2; exit 3"]
+    container = client.containers.run("base", script, detach=True, network_mode="none")
+    try:
+        assert container.wait()["StatusCode"] == 3
+        assert container.logs(stderr=False) == b"out\n"
+        assert container.logs(stdout=False) == b"err\n"
+        container.reload()
+        assert container.status == "exited"
+        assert container.id in [row.id for row in client.containers.list(all=True)]
+    finally:
+        container.remove(force=True)
+    with pytest.raises(docker.errors.NotFound):
+        client.containers.get(container.id)
+
+
+def test_exec(client: Any) -> None:
+    container = client.containers.run("base", ["sleep", "1000"], detach=True, network_mode="none")
+    try:
+        code, (out, err) = container.exec_run(
+            ["sh", "-c", "echo o; echo e >&2; exit 4"], demux=True
+        )
+        assert (code, out, err) == (4, b"o\n", b"e\n")
+        container.pause()
+        container.unpause()
+        container.rename("renamed")
+        assert client.containers.get("renamed").id == container.id
+        assert "sleep 1000" in container.top()["Processes"][0]
+    finally:
+        container.remove(force=True)
+
+
+def test_errors(client: Any) -> None:
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.containers.create("no-such-image", network_mode="none")
+    with pytest.raises(docker.errors.NotFound):
+        client.containers.get("no-such-container")
