@@ -321,10 +321,16 @@ def test_exec_detached(engine: Engine, containers: Containers) -> None:
     eventually(lambda: engine.docker(*probe, check=False).returncode, lambda code: code == 0)
 
 
-def test_attach(engine: Engine, containers: Containers) -> None:
-    name = containers.background("sh", "-c", "read x; echo $x; sleep 0.3; exit 4", flags=("-i",))
-    done = engine.docker("attach", name, stdin=b"hello\n", check=False)
-    assert (done.returncode, done.stdout) == (4, "hello\n")
+def test_attach(
+    engine: Engine, containers: Containers, process: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    name = containers.background("sh", "-c", "read x; echo $x; exit 4", flags=("-i",))
+    client = process("attach", name)
+    assert client.stdin is not None
+    client.stdin.write(b"hello\n")
+    client.stdin.flush()
+    read_until(client, b"hello\n")
+    assert client.wait(30) == 4
 
 
 def test_stop(engine: Engine, containers: Containers) -> None:
