@@ -1,0 +1,661 @@
+#define _GNU_SOURCE
+#include <stdint.h>
+
+#include "core.h"
+#include "shimlog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CHUNK = 65536, EVENTS = 16, STASH = 256 };
+/* Output held open by somebody else is waited for this long after an exit. */
+static const int64_t DRAIN_NS = 2000000000;
+/* A terminal whose last slave was closed reads EIO until it is opened again. */
+static const int64_t HANGUP_RETRY_NS = 100000000;
+/* Read spool is punched out in steps of at least this. */
+static const int64_t PUNCH = 1 << 20;
+
+enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT };
+
+struct spool {
+    int process, streams, file, event, state;
+    int64_t limit, written, consumed, punched;
+};
+
+struct process {
+    int pid;
+    int fds[2];
+    bool terminal, reaped, reported, announced, dropped;
+    int status;
+    int64_t time_ns, drain_until, retry_at;
+    struct shimlog log;
+};
+
+struct stashed {
+    int pid, status;
+    int64_t time_ns;
+};
+
+struct aiod_core {
+    pthread_mutex_t lock;
+    int epoll, signals, wake, listener;
+    bool listening, woken, terminated, connected;
+    struct process **processes; /* by number, NULL: free */
+    int process_count;
+    struct spool **spools;
+    int spool_count;
+    int holds, stash_count;
+    struct stashed stash[STASH];
+    char *chunk;
+};
+
+static int64_t now(clockid_t clock) {
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void raise_event(int fd) {
+    uint64_t one = 1;
+    ssize_t ignored = write(fd, &one, sizeof one); /* EAGAIN: it is already raised */
+    (void)ignored;
+}
+
+static void clear_event(int fd) {
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof count);
+    (void)ignored;
+}
+
+static int watch(aiod_core *core, int fd, enum source source, int process, int which) {
+    struct epoll_event event = {.events = EPOLLIN};
+    event.data.u64 = ((uint64_t)source << 48) | ((uint64_t)which << 32) | (uint32_t)process;
+    return epoll_ctl(core->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static void unwatch(aiod_core *core, int fd) {
+    epoll_ctl(core->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+/* ---- becoming a shim ---- */
+
+/* proc(5): fields 48 and 49 of /proc/self/stat are where the command line lies. */
+static void replace_command_line(const char *title) {
+    char text[2048], *field;
+    unsigned long start = 0, end = 0;
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close_fd(&fd);
+    if (length <= 0)
+        return;
+    text[length] = 0;
+    field = strrchr(text, ')');
+    for (int number = 2; field != NULL && number < 48; number++)
+        field = strchr(field + 1, ' ');
+    if (field == NULL || sscanf(field, "%lu %lu", &start, &end) != 2 || end <= start)
+        return;
+    memset((char *)start, 0, end - start);
+    snprintf((char *)start, end - start, "%s", title);
+}
+
+int aiod_shim_adopt(const char *name, const char *title) {
+    sigset_t taken;
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGCHLD);
+    sigaddset(&taken, SIGTERM);
+    sigaddset(&taken, SIGINT);
+    sigaddset(&taken, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &taken, NULL) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_NAME, name);
+    replace_command_line(title);
+    return 0;
+}
+
+/* ---- life of a core ---- */
+
+static int core_open(aiod_core *core) {
+    sigset_t taken;
+    int result;
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGCHLD);
+    sigaddset(&taken, SIGTERM);
+    core->epoll = epoll_create1(EPOLL_CLOEXEC);
+    core->signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
+    core->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    core->chunk = malloc(CHUNK);
+    if (core->epoll < 0 || core->signals < 0 || core->wake < 0 || core->chunk == NULL)
+        return -errno;
+    if ((result = watch(core, core->signals, SOURCE_SIGNAL, 0, 0)) < 0)
+        return result;
+    return watch(core, core->wake, SOURCE_WAKE, 0, 0);
+}
+
+aiod_core *aiod_core_new(int listener) {
+    aiod_core *core = calloc(1, sizeof *core);
+    if (core == NULL)
+        return NULL;
+    core->epoll = core->signals = core->wake = -1;
+    core->listener = listener;
+    pthread_mutex_init(&core->lock, NULL);
+    int result = core_open(core);
+    if (result < 0) {
+        aiod_core_free(core);
+        errno = -result;
+        return NULL;
+    }
+    return core;
+}
+
+static void process_free(struct process *process) {
+    close_fd(&process->fds[0]);
+    close_fd(&process->fds[1]);
+    shimlog_close(&process->log);
+    free(process);
+}
+
+static void spool_free(struct spool *spool) {
+    close_fd(&spool->file);
+    close_fd(&spool->event);
+    free(spool);
+}
+
+void aiod_core_free(aiod_core *core) {
+    for (int i = 0; i < core->process_count; i++)
+        if (core->processes[i])
+            process_free(core->processes[i]);
+    for (int i = 0; i < core->spool_count; i++)
+        if (core->spools[i])
+            spool_free(core->spools[i]);
+    close_fd(&core->epoll);
+    close_fd(&core->signals);
+    close_fd(&core->wake);
+    free(core->processes);
+    free(core->spools);
+    free(core->chunk);
+    pthread_mutex_destroy(&core->lock);
+    free(core);
+}
+
+/* A free place in a table of pointers; -ENOMEM if it cannot grow. */
+static int place(void ***table, int *count) {
+    for (int i = 0; i < *count; i++)
+        if ((*table)[i] == NULL)
+            return i;
+    void **grown = realloc(*table, sizeof(void *) * (size_t)(*count + 4));
+    if (grown == NULL)
+        return -ENOMEM;
+    memset(grown + *count, 0, sizeof(void *) * 4);
+    *table = grown;
+    *count += 4;
+    return *count - 4;
+}
+
+/* ---- spools ---- */
+
+static void spool_finish(struct spool *spool, int state) {
+    if (spool->state != AIOD_SPOOL_OPEN)
+        return;
+    __atomic_store_n(&spool->state, state, __ATOMIC_RELEASE);
+    raise_event(spool->event);
+}
+
+static void spool_write(struct spool *spool, int stream, const char *data, size_t length) {
+    char header[5] = {(char)stream};
+    uint32_t size = (uint32_t)length;
+    memcpy(header + 1, &size, sizeof size);
+    struct iovec parts[] = {{header, sizeof header}, {(void *)data, length}};
+    int64_t consumed = __atomic_load_n(&spool->consumed, __ATOMIC_ACQUIRE);
+    int64_t total = (int64_t)(sizeof header + length);
+    if (spool->state != AIOD_SPOOL_OPEN)
+        return;
+    if (spool->written + total - consumed > spool->limit ||
+        pwritev(spool->file, parts, 2, spool->written) != total) {
+        spool_finish(spool, AIOD_SPOOL_CUT);
+        return;
+    }
+    __atomic_store_n(&spool->written, spool->written + total, __ATOMIC_RELEASE);
+    raise_event(spool->event);
+}
+
+static void broadcast(aiod_core *core, int number, int stream, size_t length) {
+    for (int i = 0; i < core->spool_count; i++) {
+        struct spool *spool = core->spools[i];
+        if (spool && spool->process == number && (spool->streams & stream))
+            spool_write(spool, stream, core->chunk, length);
+    }
+}
+
+static void end_spools(aiod_core *core, int number) {
+    for (int i = 0; i < core->spool_count; i++)
+        if (core->spools[i] && core->spools[i]->process == number)
+            spool_finish(core->spools[i], AIOD_SPOOL_END);
+}
+
+/* An unlinked file; where the file system has no O_TMPFILE, one that is unlinked at once. */
+static int anonymous_file(const char *directory) {
+    char path[4096];
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+        return fd;
+    snprintf(path, sizeof path, "%s/.spool-XXXXXX", directory);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
+}
+
+static struct spool *spool_new(int process, int streams, const char *directory, int64_t limit) {
+    struct spool *spool = calloc(1, sizeof *spool);
+    if (spool == NULL)
+        return NULL;
+    *spool = (struct spool){.process = process, .streams = streams, .limit = limit};
+    spool->file = anonymous_file(directory);
+    spool->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (spool->file >= 0 && spool->event >= 0)
+        return spool;
+    int saved = errno;
+    spool_free(spool);
+    errno = saved;
+    return NULL;
+}
+
+int aiod_spool_open(aiod_core *core, int process, int streams, const char *directory,
+                    int64_t limit) {
+    struct spool *spool = spool_new(process, streams, directory, limit);
+    if (spool == NULL)
+        return -errno;
+    pthread_mutex_lock(&core->lock);
+    bool known = process >= 0 && process < core->process_count && core->processes[process];
+    int number = known ? place((void ***)&core->spools, &core->spool_count) : -ESRCH;
+    if (number >= 0) {
+        core->spools[number] = spool;
+        if (core->processes[process]->announced)
+            spool_finish(spool, AIOD_SPOOL_END);
+    }
+    pthread_mutex_unlock(&core->lock);
+    if (number < 0)
+        spool_free(spool);
+    return number;
+}
+
+static struct spool *spool_at(aiod_core *core, int number) {
+    pthread_mutex_lock(&core->lock);
+    struct spool *spool = core->spools[number];
+    pthread_mutex_unlock(&core->lock);
+    return spool;
+}
+
+int aiod_spool_file(aiod_core *core, int spool) {
+    return spool_at(core, spool)->file;
+}
+
+int aiod_spool_event(aiod_core *core, int spool) {
+    return spool_at(core, spool)->event;
+}
+
+int64_t aiod_spool_written(aiod_core *core, int spool) {
+    return __atomic_load_n(&spool_at(core, spool)->written, __ATOMIC_ACQUIRE);
+}
+
+int aiod_spool_state(aiod_core *core, int spool) {
+    return __atomic_load_n(&spool_at(core, spool)->state, __ATOMIC_ACQUIRE);
+}
+
+void aiod_spool_consumed(aiod_core *core, int number, int64_t offset) {
+    struct spool *spool = spool_at(core, number);
+    __atomic_store_n(&spool->consumed, offset, __ATOMIC_RELEASE);
+    if (offset - spool->punched < PUNCH)
+        return;
+    fallocate(spool->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, spool->punched,
+              offset - spool->punched);
+    spool->punched = offset;
+}
+
+void aiod_spool_close(aiod_core *core, int number) {
+    pthread_mutex_lock(&core->lock);
+    struct spool *spool = core->spools[number];
+    core->spools[number] = NULL;
+    pthread_mutex_unlock(&core->lock);
+    spool_free(spool);
+}
+
+/* ---- output ---- */
+
+static void end_output(aiod_core *core, int number, int which) {
+    struct process *process = core->processes[number];
+    unwatch(core, process->fds[which]);
+    close_fd(&process->fds[which]);
+    if (!process->reported)
+        shimlog_end(&process->log, which + 1);
+}
+
+static void hang_up(aiod_core *core, int number) {
+    struct process *process = core->processes[number];
+    if (process->reaped) {
+        end_output(core, number, 0);
+        return;
+    }
+    unwatch(core, process->fds[0]);
+    process->retry_at = now(CLOCK_MONOTONIC) + HANGUP_RETRY_NS;
+}
+
+static void read_output(aiod_core *core, int number, int which) {
+    struct process *process = core->processes[number];
+    if (process == NULL || process->fds[which] < 0)
+        return;
+    ssize_t length = read(process->fds[which], core->chunk, CHUNK);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (length < 0 && process->terminal) {
+        hang_up(core, number);
+        return;
+    }
+    if (length <= 0) {
+        end_output(core, number, which);
+        return;
+    }
+    if (process->reported)
+        return; /* kept open by others after the exit: read on, for nobody */
+    shimlog_feed(&process->log, which + 1, core->chunk, (size_t)length);
+    broadcast(core, number, which + 1, (size_t)length);
+}
+
+/* ---- children ---- */
+
+static struct process *by_pid(aiod_core *core, int pid) {
+    for (int i = 0; i < core->process_count; i++)
+        if (core->processes[i] && core->processes[i]->pid == pid && !core->processes[i]->reaped)
+            return core->processes[i];
+    return NULL;
+}
+
+static void set_reaped(struct process *process, int status, int64_t time_ns) {
+    process->reaped = true;
+    process->status = status;
+    process->time_ns = time_ns;
+    process->drain_until = now(CLOCK_MONOTONIC) + DRAIN_NS;
+    process->retry_at = process->retry_at ? 1 : 0;
+}
+
+static void reap(aiod_core *core) {
+    int status, pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct process *process = by_pid(core, pid);
+        int64_t time_ns = now(CLOCK_REALTIME);
+        if (process)
+            set_reaped(process, status, time_ns);
+        else if (core->holds > 0)
+            core->stash[core->stash_count++ % STASH] = (struct stashed){pid, status, time_ns};
+    }
+}
+
+void aiod_core_hold(aiod_core *core) {
+    pthread_mutex_lock(&core->lock);
+    core->holds++;
+    pthread_mutex_unlock(&core->lock);
+}
+
+static void release_hold(aiod_core *core) {
+    if (--core->holds == 0)
+        core->stash_count = 0;
+}
+
+void aiod_core_unhold(aiod_core *core) {
+    pthread_mutex_lock(&core->lock);
+    release_hold(core);
+    pthread_mutex_unlock(&core->lock);
+}
+
+static void claim_stashed(aiod_core *core, struct process *process) {
+    int count = core->stash_count < STASH ? core->stash_count : STASH;
+    for (int i = 0; i < count; i++)
+        if (core->stash[i].pid == process->pid)
+            set_reaped(process, core->stash[i].status, core->stash[i].time_ns);
+}
+
+/* A child that is neither ours to wait for nor stashed must not be waited for forever. */
+static void check_waitable(struct process *process) {
+    siginfo_t info;
+    if (!process->reaped &&
+        waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        set_reaped(process, -1, now(CLOCK_REALTIME));
+}
+
+static int watch_outputs(aiod_core *core, struct process *process, int number) {
+    for (int which = 0; which < 2; which++) {
+        int fd = process->fds[which];
+        if (fd < 0)
+            continue;
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+            return -errno;
+        int result = watch(core, fd, SOURCE_OUTPUT, number, which);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int insert(aiod_core *core, struct process *process) {
+    int number = place((void ***)&core->processes, &core->process_count);
+    if (number < 0)
+        return number;
+    int result = watch_outputs(core, process, number);
+    if (result < 0)
+        return result;
+    core->processes[number] = process;
+    claim_stashed(core, process);
+    check_waitable(process);
+    return number;
+}
+
+int aiod_core_add(aiod_core *core, int pid, int output_fd, int error_fd, int terminal, int driver,
+                  const char *path, int64_t max_size, int max_file, int held) {
+    struct process *process = calloc(1, sizeof *process);
+    if (process == NULL)
+        return -ENOMEM;
+    int number = shimlog_open(&process->log, (enum shimlog_driver)driver, path, max_size, max_file);
+    process->pid = pid;
+    process->terminal = terminal != 0;
+    process->fds[0] = output_fd;
+    process->fds[1] = error_fd;
+    pthread_mutex_lock(&core->lock);
+    if (number >= 0)
+        number = insert(core, process);
+    if (number >= 0 && held)
+        release_hold(core);
+    pthread_mutex_unlock(&core->lock);
+    raise_event(core->wake);
+    if (number < 0) {
+        process->fds[0] = process->fds[1] = -1;
+        process_free(process);
+    }
+    return number;
+}
+
+void aiod_core_announce(aiod_core *core, int process) {
+    pthread_mutex_lock(&core->lock);
+    core->processes[process]->announced = true;
+    end_spools(core, process);
+    pthread_mutex_unlock(&core->lock);
+}
+
+static void forget(aiod_core *core, int number) {
+    struct process *process = core->processes[number];
+    if (!process->dropped || process->fds[0] >= 0 || process->fds[1] >= 0)
+        return;
+    core->processes[number] = NULL;
+    process_free(process);
+}
+
+void aiod_core_drop(aiod_core *core, int process) {
+    pthread_mutex_lock(&core->lock);
+    end_spools(core, process);
+    for (int i = 0; i < core->spool_count; i++)
+        if (core->spools[i] && core->spools[i]->process == process)
+            core->spools[i]->process = -1;
+    core->processes[process]->dropped = true;
+    forget(core, process);
+    pthread_mutex_unlock(&core->lock);
+}
+
+int64_t aiod_core_lost(aiod_core *core, int process) {
+    pthread_mutex_lock(&core->lock);
+    int64_t lost = core->processes[process]->log.lost;
+    pthread_mutex_unlock(&core->lock);
+    return lost;
+}
+
+/* ---- the loop ---- */
+
+static void handle_signals(aiod_core *core) {
+    struct signalfd_siginfo info;
+    while (read(core->signals, &info, sizeof info) == sizeof info)
+        if (info.ssi_signo == SIGTERM)
+            core->terminated = true;
+    reap(core);
+}
+
+static void dispatch(aiod_core *core, uint64_t data) {
+    enum source source = (enum source)(data >> 48);
+    switch (source) {
+    case SOURCE_SIGNAL: handle_signals(core); break;
+    case SOURCE_WAKE: clear_event(core->wake); break;
+    case SOURCE_LISTENER: core->connected = true; break;
+    case SOURCE_OUTPUT: read_output(core, (int)(uint32_t)data, (data >> 32) & 1); break;
+    }
+}
+
+static void set_listening(aiod_core *core, bool listening) {
+    if (core->listener < 0 || core->listening == listening)
+        return;
+    if (listening)
+        watch(core, core->listener, SOURCE_LISTENER, 0, 0);
+    else
+        unwatch(core, core->listener);
+    core->listening = listening;
+    core->connected = false;
+}
+
+static bool exited(aiod_core *core, int number, struct aiod_event *event, int64_t time) {
+    struct process *process = core->processes[number];
+    if (!process->reaped || process->reported)
+        return false;
+    if ((process->fds[0] >= 0 || process->fds[1] >= 0) && time < process->drain_until)
+        return false;
+    shimlog_end(&process->log, 1);
+    shimlog_end(&process->log, 2);
+    process->reported = true;
+    *event = (struct aiod_event){.kind = AIOD_EVENT_EXITED, .process = number,
+                                 .status = process->status, .time_ns = process->time_ns};
+    return true;
+}
+
+/* Take one thing that is for Python; output pending at a first connection stays for later. */
+static bool next_event(aiod_core *core, struct aiod_event *event) {
+    int64_t time = now(CLOCK_MONOTONIC);
+    for (int i = 0; i < core->process_count; i++)
+        if (core->processes[i] && exited(core, i, event, time))
+            return true;
+    bool *const flags[] = {&core->terminated, &core->connected, &core->woken};
+    const int kinds[] = {AIOD_EVENT_TERM, AIOD_EVENT_CONNECTION, AIOD_EVENT_WAKE};
+    for (int i = 0; i < 3; i++)
+        if (*flags[i]) {
+            *flags[i] = false;
+            *event = (struct aiod_event){.kind = kinds[i]};
+            return true;
+        }
+    return false;
+}
+
+static void retry_hangups(aiod_core *core, int64_t time) {
+    for (int i = 0; i < core->process_count; i++) {
+        struct process *process = core->processes[i];
+        if (process && process->retry_at && process->retry_at <= time) {
+            process->retry_at = 0;
+            watch(core, process->fds[0], SOURCE_OUTPUT, i, 0);
+        }
+    }
+}
+
+/* Milliseconds until the next deadline, -1 for none. */
+static int timeout(aiod_core *core, int64_t time) {
+    int64_t next = INT64_MAX;
+    for (int i = 0; i < core->process_count; i++) {
+        struct process *process = core->processes[i];
+        if (process && process->reaped && !process->reported && process->drain_until < next)
+            next = process->drain_until;
+        if (process && process->retry_at && process->retry_at < next)
+            next = process->retry_at;
+    }
+    if (next == INT64_MAX)
+        return -1;
+    return next <= time ? 0 : (int)((next - time) / 1000000 + 1);
+}
+
+static void collect(aiod_core *core) {
+    for (int i = 0; i < core->process_count; i++)
+        if (core->processes[i])
+            forget(core, i);
+}
+
+/* One round: wait without the lock, handle with it. True when `event` is filled. */
+static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
+    struct epoll_event ready[EVENTS];
+    int64_t time = now(CLOCK_MONOTONIC);
+    retry_hangups(core, time);
+    if (next_event(core, event))
+        return true;
+    int wait = timeout(core, time);
+    pthread_mutex_unlock(&core->lock);
+    int count = epoll_wait(core->epoll, ready, EVENTS, wait);
+    int saved = errno;
+    pthread_mutex_lock(&core->lock);
+    if (count < 0 && saved != EINTR) {
+        *error = -saved;
+        return true;
+    }
+    for (int i = 0; i < count; i++)
+        dispatch(core, ready[i].data.u64);
+    collect(core);
+    return false;
+}
+
+int aiod_core_run(aiod_core *core, int listening, struct aiod_event *event) {
+    int error = 0;
+    *event = (struct aiod_event){0};
+    pthread_mutex_lock(&core->lock);
+    set_listening(core, listening != 0);
+    while (!turn(core, event, &error))
+        ;
+    pthread_mutex_unlock(&core->lock);
+    return error;
+}
+
+void aiod_core_wake(aiod_core *core) {
+    pthread_mutex_lock(&core->lock);
+    core->woken = true;
+    pthread_mutex_unlock(&core->lock);
+    raise_event(core->wake);
+}
