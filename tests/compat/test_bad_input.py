@@ -183,7 +183,7 @@ def prepare(engine: Engine) -> None:
 def unprepare(engine: Engine) -> None:
     with engine.api() as api:
         for name in ("running", "created"):
-            api.remove(name)
+            api.send("DELETE", f"/containers/{name}", force="1")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,266 @@
+"""SIGKILL of a shim, of the template and of an init; damaged files; reused pids; a reboot."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from aiod.shim.protocol import INIT_FILE, SHIM_FILE, InitState, ShimState, read_struct, write_struct
+from tests.drills.test_daemon_killed import finish
+from tests.support import leaks, mounts
+from tests.support.daemon import AiodDaemon
+from tests.support.engine import eventually
+from tests.support.http import Json
+from tests.support.processes import Identity, parent, send, wait_gone
+from tests.support.witness import Witness, counted, counting_command
+
+
+@pytest.fixture
+def innocent() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with containers."""
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def ended(daemon: AiodDaemon, witness: Witness) -> Json:
+    with daemon.api() as api:
+        assert api.wait(witness.container) != 0
+        return api.state(witness.container)
+
+
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_shim_killed(daemon: AiodDaemon, daemon_runs: bool) -> None:
+    """No container without supervision: its init goes too, recorded as 137 with the reason."""
+    with daemon.api() as api:
+        bystander, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+    if not daemon_runs:
+        daemon.sigkill()
+    send(victim.shim)
+    wait_gone(victim.shim)
+    if not daemon_runs:
+        daemon.restart()
+    state = ended(daemon, victim)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 137)
+    assert "shim" in state["Error"]
+    wait_gone(victim.init)
+    with daemon.api() as api:
+        bystander.assert_undisturbed(api)
+        assert counted(api.logs(victim.container)) > 0
+        api.start(victim.container)
+    finish(daemon)
+
+
+def test_template_killed(daemon: AiodDaemon) -> None:
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+        for template in [pid for pid in daemon.processes() if parent(pid) == daemon.pid]:
+            process = Identity.of(template)
+            send(process)
+            wait_gone(process)
+        witness.assert_undisturbed(api)
+        Witness.start(api, daemon).assert_undisturbed(api)
+        witness.assert_undisturbed(api)
+    finish(daemon)
+
+
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_init_killed(daemon: AiodDaemon, daemon_runs: bool) -> None:
+    with daemon.api() as api:
+        bystander, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+    if not daemon_runs:
+        daemon.sigkill()
+    victim.end(signal.SIGKILL)
+    if not daemon_runs:
+        daemon.restart()
+    state = ended(daemon, victim)
+    assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 137, False)
+    assert state["FinishedAt"] > state["StartedAt"]
+    with daemon.api() as api:
+        bystander.assert_undisturbed(api)
+    finish(daemon)
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"\x00\xff{]" * 20)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _empty, _overwrite, Path.unlink])
+@pytest.mark.parametrize("name", ["shim.json", "init.json", "config.json", "request.json"])
+def test_damaged_file_of_a_running_container(daemon: AiodDaemon, name: str, damage: object) -> None:
+    """The daemon comes up, all else is right, and the container can be removed."""
+    with daemon.api() as api:
+        bystander, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+    daemon.sigkill()
+    assert callable(damage)
+    damage(daemon.paths.shim(victim.container) / name)
+    daemon.restart()
+    with daemon.api() as api:
+        bystander.assert_undisturbed(api)
+        state = api.state(victim.container)
+        if state["Running"]:
+            victim.assert_undisturbed(api)
+        else:
+            assert state["ExitCode"] != 0
+            assert state["Error"]
+            assert not victim.init.alive()
+        api.remove(victim.container)
+    wait_gone(victim.init)
+    wait_gone(victim.shim)
+    finish(daemon)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _empty, _overwrite])
+def test_damaged_exit_record(daemon: AiodDaemon, damage: object) -> None:
+    """An exit that nobody can know is never 0."""
+    with daemon.api() as api:
+        bystander = Witness.start(api, daemon)
+        victim = Witness.start(api, daemon, Cmd=counting_command(0))
+    daemon.sigkill()
+    victim.end()
+    record = daemon.paths.shim(victim.container) / "exit.json"
+    eventually(record.exists, bool)
+    send(victim.shim)
+    wait_gone(victim.shim)
+    assert callable(damage)
+    damage(record)
+    daemon.restart()
+    state = ended(daemon, victim)
+    assert state["ExitCode"] in (137, 255)
+    assert state["Error"]
+    with daemon.api() as api:
+        bystander.assert_undisturbed(api)
+    finish(daemon)
+
+
+def test_reused_pid_is_spared(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
+    """The pid of a dead container now belongs to another process, which must survive."""
+    with daemon.api() as api:
+        victim = Witness.start(api, daemon)
+    daemon.sigkill()
+    send(victim.shim)
+    wait_gone(victim.shim)
+    send(victim.init)
+    wait_gone(victim.init)
+    directory = daemon.paths.shim(victim.container)
+    shim, init = (
+        read_struct(directory / SHIM_FILE, ShimState),
+        read_struct(directory / INIT_FILE, InitState),
+    )
+    assert shim is not None
+    assert init is not None
+    (directory / "exit.json").unlink(missing_ok=True)
+    write_struct(directory / SHIM_FILE, msgspec.structs.replace(shim, pid=innocent.pid))
+    write_struct(directory / INIT_FILE, msgspec.structs.replace(init, pid=innocent.pid))
+    for process in (victim.shim, victim.init):
+        replace_in_database(daemon.paths.database, f":{process.pid},", f":{innocent.pid},")
+    daemon.restart()
+    with daemon.api() as api:
+        state = api.state(victim.container)
+        assert (state["Status"], state["Pid"]) == ("exited", 0)
+        assert state["ExitCode"] == 137
+        api.send("POST", f"/containers/{victim.container}/kill")
+        api.remove(victim.container)
+    assert innocent.poll() is None
+    finish(daemon)
+
+
+def test_reboot(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
+    """Another boot id in the records, /run empty, all processes gone."""
+    with daemon.api() as api:
+        plain = Witness.start(api, daemon)
+        always = Witness.start(api, daemon, HostConfig={"RestartPolicy": {"Name": "always"}})
+        stopped = Witness.start(
+            api, daemon, HostConfig={"RestartPolicy": {"Name": "unless-stopped"}}
+        )
+        api.call("POST", f"/containers/{stopped.container}/stop", t=0)
+        passing = Witness.start(api, daemon, HostConfig={"AutoRemove": True})
+    daemon.sigkill()
+    for witness in (plain, always, passing):
+        for process in (witness.shim, witness.init):
+            send(process)
+            wait_gone(process)
+    mounts.unmount_all(daemon.base)
+    mounts.remove_cgroups(daemon.cgroup)
+    shutil.rmtree(daemon.paths.state)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert replace_in_database(daemon.paths.database, boot, boot[::-1]) > 0
+    # After a reboot the pids of before belong to anyone.
+    replace_in_database(daemon.paths.database, f":{plain.init.pid},", f":{innocent.pid},")
+    daemon.restart()
+    with daemon.api() as api:
+        state = api.state(plain.container)
+        assert state["Status"] == "exited"
+        assert state["ExitCode"] in (137, 255)
+        assert state["Error"]
+        assert counted(api.logs(plain.container)) > 0
+        eventually(lambda: api.state(always.container)["Running"], bool)
+        assert not api.state(stopped.container)["Running"]
+        assert passing.container not in [row["Id"] for row in api.containers()]
+    assert innocent.poll() is None
+    finish(daemon)
+
+
+def replace_in_database(path: Path, old: str, new: str) -> int:
+    """Replace text in every text or JSON column of the containers' table; returns how many rows."""
+    connection = sqlite3.connect(path)
+    changed = 0
+    with connection:
+        columns = connection.execute("SELECT name, type FROM pragma_table_info('containers')")
+        for column, kind in columns.fetchall():
+            if kind not in ("TEXT", "BLOB", "ANY"):
+                continue
+            changed += connection.execute(
+                f"UPDATE containers SET {column} = CAST(replace({column}, ?, ?) AS {kind}) "
+                f"WHERE instr({column}, ?) > 0",
+                (old, new, old),
+            ).rowcount
+    connection.close()
+    return changed
+
+
+def test_bad_record_hides_no_other(daemon: AiodDaemon) -> None:
+    with daemon.api() as api:
+        witness, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+    daemon.sigkill()
+    connection = sqlite3.connect(daemon.paths.database)
+    with connection:
+        columns = connection.execute("SELECT name, type FROM pragma_table_info('containers')")
+        documents = [name for name, kind in columns.fetchall() if kind in ("TEXT", "BLOB")]
+        for column in documents:
+            connection.execute(
+                f"UPDATE OR IGNORE containers SET {column} = substr({column}, 1, 20) "
+                f"WHERE id = ? AND instr({column}, '{{') = 1",
+                (victim.container,),
+            )
+    connection.close()
+    daemon.restart()
+    with daemon.api() as api:
+        witness.assert_undisturbed(api)
+        api.send("DELETE", f"/containers/{victim.container}", force="1")
+        api.remove(witness.container)
+    leaks.assert_none(daemon)
+
+
+def test_two_daemons_never_share_a_root(daemon: AiodDaemon) -> None:
+    second = AiodDaemon(daemon.base / "second")
+    second.paths = daemon.paths
+    assert not second.launch()
+    assert second.wait_death() > 0
+    assert "lock" in second.log_tail() or "another" in second.log_tail()
+    finish(daemon)

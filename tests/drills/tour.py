@@ -1,0 +1,155 @@
+"""A tour of all verbs that can be interrupted anywhere and taken up again by another daemon.
+
+Each step says what it does and which answers are right when it is repeated, because the
+daemon died in it and the step may have happened, or not at all, but never half.
+"""
+
+import http.client
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.support import rootfs
+from tests.support.daemon import AiodDaemon
+from tests.support.http import Api, Json
+
+IMAGE = "tour:1"
+OBEDIENT = ["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"]
+
+
+class StepError(AssertionError):
+    """A step was answered otherwise than it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call; `first` are the statuses right at first, `again` those right when repeated."""
+
+    title: str
+    do: Callable[[Api], int]
+    first: frozenset[int]
+    again: frozenset[int] = field(default_factory=frozenset)
+
+    def run(self, api: Api, repeated: bool) -> None:
+        """Make the call and check its status."""
+        status = self.do(api)
+        right = self.first | (self.again if repeated else frozenset())
+        if status not in right:
+            raise StepError(f"{self.title}: {status}, not {sorted(right)} (repeated: {repeated})")
+
+
+def _post(path: str, **query: str | int) -> Callable[[Api], int]:
+    return lambda api: api.send("POST", path, None, **query).status
+
+
+def _delete(path: str, **query: str | int) -> Callable[[Api], int]:
+    return lambda api: api.send("DELETE", path, None, **query).status
+
+
+def _load(api: Api) -> int:
+    layers = [rootfs.busybox_tar(), rootfs.tar([rootfs.Entry("second", b"layer\n")])]
+    archive = rootfs.docker_archive(IMAGE, layers)
+    reply = api.raw("POST", "/images/load", archive, {"Content-Type": "application/x-tar"})
+    return 500 if b'"error"' in reply.body else reply.status
+
+
+def _import(api: Api) -> int:
+    path = "/images/create?fromSrc=-&repo=tour-import&tag=1"
+    reply = api.raw("POST", path, rootfs.busybox_tar(), {"Content-Type": "application/x-tar"})
+    return 500 if b'"error"' in reply.body else reply.status
+
+
+def _create(name: str, command: list[str], host: Json = None) -> Callable[[Api], int]:
+    body = {"Image": IMAGE, "Cmd": command, "HostConfig": {"NetworkMode": "none", **(host or {})}}
+    return lambda api: api.send("POST", "/containers/create", body, name=name).status
+
+
+def _exec(name: str) -> Callable[[Api], int]:
+    def do(api: Api) -> int:
+        reply = api.send("POST", f"/containers/{name}/exec", {"Cmd": ["true"]})
+        if reply.status != 201:
+            return reply.status
+        path = f"/exec/{reply.json()['Id']}/start"
+        return api.send("POST", path, {"Detach": True}).status
+
+    return do
+
+
+def _ends_with(name: str, code: int) -> Callable[[Api], int]:
+    def do(api: Api) -> int:
+        reply = api.send("POST", f"/containers/{name}/wait")
+        if reply.status == 200 and reply.json()["StatusCode"] != code:
+            raise StepError(f"{name} ended with {reply.json()}, not {code}")
+        return reply.status
+
+    return do
+
+
+def _step(title: str, do: Callable[[Api], int], first: int, *again: int) -> Step:
+    return Step(title, do, frozenset({first}), frozenset(again))
+
+
+STEPS = [
+    _step("load", _load, 200),
+    _step("import", _import, 200),
+    _step("create", _create("one", OBEDIENT), 201, 409),
+    _step("start", _post("/containers/one/start"), 204, 304),
+    _step("pause", _post("/containers/one/pause"), 204, 409),
+    _step("unpause", _post("/containers/one/unpause"), 204, 500, 409),
+    _step("exec", _exec("one"), 200),
+    _step("rename", _post("/containers/one/rename", name="uno"), 204, 404),
+    _step("stop", _post("/containers/uno/stop"), 204, 304),
+    _step("stopped with its code", _ends_with("uno", 3), 200),
+    _step("start again", _post("/containers/uno/start"), 204, 304),
+    _step("restart", _post("/containers/uno/restart"), 204),
+    _step("create stubborn", _create("two", ["sleep", "1000"]), 201, 409),
+    _step("start stubborn", _post("/containers/two/start"), 204, 304),
+    _step("stop stubborn", _post("/containers/two/stop", t=0), 204, 304),
+    _step("killed", _ends_with("two", 137), 200),
+    _step("start to be killed", _post("/containers/two/start"), 204, 304),
+    _step("kill", _post("/containers/two/kill"), 204, 409),
+    _step("create failing", _create("three", ["no-such"]), 201, 409),
+    _step("start failing", _post("/containers/three/start"), 400),
+    _step("create short", _create("four", ["sh", "-c", "exit 5"]), 201, 409),
+    _step("start short", _post("/containers/four/start"), 204, 304),
+    _step("short ends", _ends_with("four", 5), 200),
+    _step("create passing", _create("five", ["true"], {"AutoRemove": True}), 201, 409),
+    _step("start passing", _post("/containers/five/start"), 204, 304, 404),
+    _step("passing goes", _post("/containers/five/wait", condition="removed"), 200, 404),
+    _step(
+        "create retrying",
+        _create(
+            "six", ["false"], {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1}}
+        ),
+        201,
+        409,
+    ),
+    _step("start retrying", _post("/containers/six/start"), 204, 304),
+    _step("retrying ends", _ends_with("six", 1), 200),
+    _step("remove", _delete("/containers/two"), 204, 404),
+    _step("remove running", _delete("/containers/uno", force=1), 204, 404),
+    _step("remove failing", _delete("/containers/three"), 204, 404),
+    _step("remove short", _delete("/containers/four", v=1), 204, 404),
+    _step("remove retrying", _delete("/containers/six", force=1), 204, 404),
+    _step("remove imported", _delete("/images/tour-import:1"), 200, 404),
+    _step("remove image", _delete(f"/images/{IMAGE}"), 200, 404),
+]
+# "passing goes" may be asked after it went; "start passing" too.
+_MAY_BE_GONE = {"passing goes"}
+
+
+def passes(daemon: AiodDaemon, first: int, repeated: bool) -> int:
+    """Take the steps from `first`; returns the index of the one in which the daemon died.
+
+    len(STEPS) when it never did. `repeated` says that `first` was begun before.
+    """
+    for index in range(first, len(STEPS)):
+        step = STEPS[index]
+        again = (repeated and index == first) or step.title in _MAY_BE_GONE
+        try:
+            with daemon.api() as api:
+                step.run(api, again)
+                api.raw("GET", "/_ping")
+        except (http.client.HTTPException, OSError):
+            daemon.wait_death(10)
+            return index
+    return len(STEPS)
