@@ -1,0 +1,119 @@
+"""Routes of the Engine API that this engine does not have.
+
+Those of later work answer 501 naming the route; those of a swarm answer what a dockerd
+outside any swarm answers. Must not know how anything else is done.
+"""
+
+from aiohttp import web
+
+from aiod.api.routing import Call, Route
+from aiod.errors import UnavailableError, UnsupportedError
+
+_NO_SWARM = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
+    "to connect this node to swarm and try again."
+)
+
+_LATER = """
+GET /containers/{id}/changes
+GET /containers/{id}/export
+GET /containers/{id}/stats
+POST /containers/{id}/update
+GET /containers/{id}/attach/ws
+HEAD /containers/{id}/archive
+GET /containers/{id}/archive
+PUT /containers/{id}/archive
+POST /containers/prune
+POST /build
+POST /build/prune
+POST /build/cancel
+GET /images/get
+GET /images/search
+POST /images/prune
+GET /images/{name}/get
+GET /images/{name}/history
+POST /images/{name}/push
+POST /images/{name}/tag
+POST /auth
+POST /commit
+GET /system/df
+GET /volumes
+POST /volumes/create
+POST /volumes/prune
+GET /volumes/{name}
+PUT /volumes/{name}
+DELETE /volumes/{name}
+POST /networks/create
+POST /networks/prune
+POST /networks/{id}/connect
+POST /networks/{id}/disconnect
+DELETE /networks/{id}
+GET /plugins/privileges
+POST /plugins/pull
+POST /plugins/create
+GET /plugins/{name}/json
+DELETE /plugins/{name}
+POST /plugins/{name}/enable
+POST /plugins/{name}/disable
+POST /plugins/{name}/upgrade
+POST /plugins/{name}/push
+POST /plugins/{name}/set
+GET /distribution/{name}/json
+POST /session
+POST /grpc
+"""
+
+_SWARM = """
+GET /nodes
+GET /nodes/{id}
+DELETE /nodes/{id}
+POST /nodes/{id}/update
+GET /swarm
+POST /swarm/leave
+POST /swarm/update
+GET /swarm/unlockkey
+POST /swarm/unlock
+GET /services
+POST /services/create
+GET /services/{id}
+DELETE /services/{id}
+POST /services/{id}/update
+GET /services/{id}/logs
+GET /tasks
+GET /tasks/{id}
+GET /tasks/{id}/logs
+GET /secrets
+POST /secrets/create
+GET /secrets/{id}
+DELETE /secrets/{id}
+POST /secrets/{id}/update
+GET /configs
+POST /configs/create
+GET /configs/{id}
+DELETE /configs/{id}
+POST /configs/{id}/update
+"""
+
+_SWARM_BY_DESIGN = "POST /swarm/init\nPOST /swarm/join"
+
+
+async def _later(call: Call) -> web.StreamResponse:
+    raise UnsupportedError(f"{call.request.method} {call.route} is not supported by aiod yet")
+
+
+async def _never(call: Call) -> web.StreamResponse:
+    raise UnsupportedError(f"{call.request.method} {call.route}: aiod has no swarm mode")
+
+
+async def _no_swarm(call: Call) -> web.StreamResponse:
+    raise UnavailableError(_NO_SWARM)
+
+
+def routes() -> list[Route]:
+    """Every route of the specification that no other module has; to be put last."""
+    table = ((_LATER, _later), (_SWARM, _no_swarm), (_SWARM_BY_DESIGN, _never))
+    return [
+        Route(*line.split(), handler)
+        for lines, handler in table
+        for line in lines.strip().splitlines()
+    ]

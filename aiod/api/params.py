@@ -1,0 +1,154 @@
+"""Query parameters and JSON bodies, read as dockerd reads them.
+
+Must not know any route; every failure is an error type of `aiod.errors`.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from aiod.errors import InvalidParameterError, TooLargeError
+
+T = TypeVar("T")
+Filters = dict[str, list[str]]
+
+MAX_JSON = 1 << 20  # bytes
+
+_NO = frozenset({"", "0", "no", "false", "none"})
+
+
+def boolean(query: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """Anything but `0`, `no`, `false`, `none` and nothing is true."""
+    if name not in query:
+        return default
+    return query[name].strip().lower() not in _NO
+
+
+def integer(query: Mapping[str, str], name: str, default: int = 0) -> int:
+    """A decimal number; `default` when absent or empty."""
+    value = query.get(name, "")
+    if not value:
+        return default
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
+        raise InvalidParameterError(f"invalid value for {name}: {value!r} is no integer")
+    return int(value)
+
+
+def optional_integer(query: Mapping[str, str], name: str) -> int | None:
+    """A decimal number, None when absent or empty."""
+    return integer(query, name) if query.get(name) else None
+
+
+def timestamp(query: Mapping[str, str], name: str) -> int | None:
+    """A time as nanoseconds since the epoch; None when absent, empty or 0.
+
+    Accepts seconds with up to nine decimals, and RFC 3339.
+    """
+    value = query.get(name, "")
+    if value in ("", "0"):
+        return None
+    if found := re.fullmatch(r"(-?[0-9]{1,12})(?:\.([0-9]{1,9})[0-9]*)?", value):
+        seconds, fraction = int(found[1]), int((found[2] or "0").ljust(9, "0"))
+        return seconds * 10**9 + (-fraction if value.startswith("-") else fraction)
+    return _rfc3339(value, name)
+
+
+def _rfc3339(value: str, name: str) -> int:
+    found = re.fullmatch(r"([0-9T:-]{10,19})(?:\.([0-9]{1,9}))?(Z|[+-][0-9:]{5})?", value)
+    try:
+        if found is None:
+            raise ValueError(value)
+        moment = datetime.fromisoformat(found[1] + (found[3] or "").replace("Z", "+00:00"))
+    except ValueError:
+        raise InvalidParameterError(f"invalid value for {name}: {value!r} is no time") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 10**9 + int((found[2] or "0").ljust(9, "0"))
+
+
+def filters(query: Mapping[str, str], allowed: frozenset[str]) -> Filters:
+    """The `filters` parameter: `{name: [value, ...]}` or, as of old, `{name: {value: true}}`."""
+    text = query.get("filters", "")
+    if not text:
+        return {}
+    try:
+        found = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]])
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidParameterError(f"invalid filter: {error}") from None
+    for name in found:
+        if name not in allowed:
+            raise InvalidParameterError(f"invalid filter '{name}'")
+    return {
+        name: values if isinstance(values, list) else [v for v, on in values.items() if on]
+        for name, values in found.items()
+    }
+
+
+def boolean_filter(found: Filters, name: str) -> bool | None:
+    """A filter that is true or false; None when absent."""
+    values = found.get(name)
+    if not values:
+        return None
+    if values[0] in ("1", "true", "True"):
+        return True
+    if values[0] in ("0", "false", "False"):
+        return False
+    raise InvalidParameterError(f"invalid filter '{name}={values}'")
+
+
+def _check_type(request: web.BaseRequest) -> None:
+    given = request.headers.get("Content-Type", "")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidParameterError(
+            f"unsupported Content-Type header ({given}): must be 'application/json'"
+        )
+
+
+async def body(request: web.BaseRequest, limit: int = MAX_JSON) -> bytes:
+    """The whole body; TooLargeError beyond `limit` bytes, which are not kept."""
+    if (request.content_length or 0) > limit:
+        raise TooLargeError(f"the request's body exceeds {limit} bytes")
+    data = bytearray()
+    async for chunk in request.content.iter_any():
+        data += chunk
+        if len(data) > limit:
+            raise TooLargeError(f"the request's body exceeds {limit} bytes")
+    return bytes(data)
+
+
+async def json_bytes(request: web.BaseRequest, required: bool = True) -> bytes:
+    """A JSON body's bytes, after its content type was checked; `{}` for an optional none."""
+    data = await body(request)
+    if not data and not required:
+        return b"{}"
+    if data or "Content-Type" in request.headers:
+        _check_type(request)
+    return data
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Decode a JSON body; InvalidParameterError names the place and what was expected."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidParameterError(f"invalid JSON: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidParameterError(_malformed(data, str(error))) from None
+    except RecursionError:
+        raise InvalidParameterError("invalid JSON: nested too deeply") from None
+
+
+def _malformed(data: bytes, problem: str) -> str:
+    if not data.strip():
+        return "invalid JSON: EOF"
+    if "truncated" in problem:
+        return "invalid JSON: unexpected EOF"
+    if found := re.search(r"\(byte (\d+)\)", problem):
+        place = int(found[1])
+        character = data[place : place + 1].decode("latin-1")
+        return f"invalid JSON: invalid character {character!r} at byte {place}: {problem}"
+    return f"invalid JSON: {problem}"

@@ -1,0 +1,78 @@
+"""Answers: JSON bodies, errors and streams of JSON lines.
+
+Must not know any route.
+"""
+
+from types import TracebackType
+
+import msgspec
+from aiohttp import web
+
+from aiod.api.routing import Call
+from aiod.errors import AiodError
+
+JSON = "application/json"
+
+_encoder = msgspec.json.Encoder()
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What every failed request is answered with."""
+
+    message: str
+
+
+def encode(value: object) -> bytes:
+    """JSON of structs, dictionaries and lists."""
+    return _encoder.encode(value)
+
+
+def json(value: object, status: int = 200) -> web.Response:
+    """A JSON answer, with the newline dockerd ends it with."""
+    return web.Response(status=status, body=encode(value) + b"\n", content_type=JSON)
+
+
+def empty(status: int = 204) -> web.Response:
+    """An answer without a body."""
+    return web.Response(status=status)
+
+
+def failure(error: AiodError) -> web.Response:
+    """The answer for an error; 304 has no body."""
+    if error.status == 304:
+        return web.Response(status=304)
+    return json(ErrorBody(error.message), error.status)
+
+
+class JsonLines:
+    """An answer that goes on: one JSON value per line, each sent at once.
+
+    Use as an async context manager: the header goes out on entering.
+    """
+
+    def __init__(self, call: Call, content_type: str = JSON) -> None:
+        self._call = call
+        self._response = web.StreamResponse(headers={"Content-Type": content_type})
+
+    async def __aenter__(self) -> "JsonLines":
+        self._response.headers.update(self._call.common_headers)
+        await self._response.prepare(self._call.request)
+        return self
+
+    async def send(self, value: object) -> None:
+        """Send one value; ConnectionResetError when the client is gone."""
+        await self._response.write(encode(value) + b"\r\n")
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the route returns at the end."""
+        return self._response
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._response.write_eof()

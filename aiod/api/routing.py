@@ -1,0 +1,101 @@
+"""From method and path to a handler.
+
+Owns the table's shape and its search; must not know the routes themselves nor HTTP headers.
+A path pattern names its variable parts `{id}`; `{name}` of an image may contain slashes.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from aiod.api.versions import Version
+from aiod.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way to a route: `match` holds the path's variable parts."""
+
+    request: web.BaseRequest
+    version: Version
+    route: str
+    match: dict[str, str]
+    common_headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The path's `{id}`."""
+        return self.match["id"]
+
+    @property
+    def name(self) -> str:
+        """The path's `{name}`."""
+        return self.match["name"]
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters, the first value of each."""
+        found: dict[str, str] = {}
+        for key, value in self.request.query.items():
+            found.setdefault(key, value)
+        return found
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A row of the table.
+
+    `interruptible`: the handler only watches, and is cancelled when its client goes away
+    or the daemon stops. All others change something and run to their end.
+    """
+
+    method: str
+    pattern: str
+    handler: Handler
+    interruptible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route, and what the path gave for its variable parts."""
+
+    route: Route
+    match: dict[str, str]
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    escaped = re.sub(r"\{id\}", r"(?P<id>[^/]+)", pattern)
+    return re.compile(re.sub(r"\{name\}", r"(?P<name>.+)", escaped))
+
+
+class Table:
+    """All routes, found by method and first path segment, then by pattern in given order."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._rows: dict[tuple[str, str], list[tuple[re.Pattern[str], Route]]] = defaultdict(list)
+        self._fixed: dict[tuple[str, str], Route] = {}
+        for route in routes:
+            if "{" in route.pattern:
+                key = (route.method, _first(route.pattern))
+                self._rows[key].append((_compile(route.pattern), route))
+            else:
+                self._fixed.setdefault((route.method, route.pattern), route)
+
+    def find(self, method: str, path: str) -> Found:
+        """The route; NotFoundError as dockerd words it."""
+        fixed = self._fixed.get((method, path))
+        if fixed is not None:
+            return Found(fixed, {})
+        for pattern, route in self._rows.get((method, _first(path)), ()):
+            if match := pattern.fullmatch(path):
+                return Found(route, match.groupdict())
+        raise NotFoundError("page not found")
+
+
+def _first(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""

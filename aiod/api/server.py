@@ -1,0 +1,175 @@
+"""The HTTP side of the API: connections, versions, common headers, errors, cancellation.
+
+Owns every connection and the task of every request. A request that changes something is
+carried to its end although its client goes away; one that only watches is cancelled.
+Must not know any route's meaning.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+import aiod
+from aiod.api import replies, versions
+from aiod.api.hijack import Hijacked
+from aiod.api.routing import Call, Found, Route, Table
+from aiod.errors import AiodError, InternalError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+FINISH_TIMEOUT = 10.0  # seconds that requests under way are given when the daemon stops
+_MAX_LINE = 64 * 1024  # bytes of request line or header; filters travel in the query
+
+
+class _Connection(RequestHandler):
+    """Keeps a connection open whose client ended its input behind an Upgrade request."""
+
+    __slots__ = ("half_closed",)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        self.half_closed = self._upgraded
+        return self._upgraded
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection.half_closed = False
+        return connection
+
+
+@dataclass(slots=True)
+class Counters:
+    """What `/metrics` tells of requests: how many by route and status, and seconds spent."""
+
+    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    in_flight: int = 0
+
+
+class ApiServer:
+    """Answers requests from a route table; `protocol_factory` makes one connection."""
+
+    def __init__(self, routes: Iterable[Route], counters: Counters) -> None:
+        self._table = Table(routes)
+        self._counters = counters
+        self._watching: set[asyncio.Task[web.StreamResponse]] = set()
+        self._changing: set[asyncio.Task[web.StreamResponse]] = set()
+        self._stopping = False
+        self._server: web.Server | None = None
+        self._headers = {
+            "Api-Version": versions.text(versions.LATEST),
+            "Docker-Experimental": "false",
+            "Ostype": "linux",
+            "Server": f"aiod/{aiod.__version__} (linux)",
+        }
+
+    def protocol_factory(self) -> RequestHandler:
+        """One new connection; for `loop.create_server`."""
+        if self._server is None:
+            self._server = _Server(
+                self._answer,
+                handler_cancellation=True,
+                access_log=None,
+                max_line_size=_MAX_LINE,
+                max_field_size=_MAX_LINE,
+                auto_decompress=False,
+            )
+        return self._server()
+
+    async def close(self) -> None:
+        """Cancel who only watches, let the others finish in time, cut all connections."""
+        self._stopping = True
+        for task in self._watching:
+            task.cancel()
+        pending = self._watching | self._changing
+        if pending:
+            await asyncio.wait(pending, timeout=FINISH_TIMEOUT)
+        for task in self._watching | self._changing:
+            task.cancel()
+        if self._server is not None:
+            await self._server.shutdown(1.0)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        begun = time.monotonic()
+        self._counters.in_flight += 1
+        route = "unknown"
+        status = 499  # the client went away before an answer
+        try:
+            await _allow_body(request)
+            try:
+                target = versions.split(request.path)
+                found = self._table.find(request.method, target.path)
+                route = found.route.pattern
+                response = await self._run(request, target.version, found)
+            except AiodError as error:
+                response = replies.failure(error)
+            status = response.status
+            return self._finished(request, response)
+        finally:
+            self._counters.in_flight -= 1
+            self._counters.requests[request.method, route, status] += 1
+            self._counters.seconds[request.method, route] += time.monotonic() - begun
+
+    def _finished(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        if not response.prepared:
+            response.headers.update(self._headers)
+        if request.transport is None and isinstance(response, Hijacked):
+            raise ConnectionResetError("the client is gone")
+        return response
+
+    async def _run(
+        self, request: web.BaseRequest, version: versions.Version, found: Found
+    ) -> web.StreamResponse:
+        if self._stopping:
+            raise UnavailableError("the daemon is shutting down")
+        call = Call(request, version, found.route.pattern, found.match, self._headers)
+        task = asyncio.ensure_future(_guarded(found.route.handler(call), request))
+        owned = self._watching if found.route.interruptible else self._changing
+        owned.add(task)
+        task.add_done_callback(owned.discard)
+        if not found.route.interruptible:
+            return await asyncio.shield(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._stopping and not _being_cancelled():
+                raise UnavailableError("the daemon is shutting down") from None
+            raise
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _allow_body(request: web.BaseRequest) -> None:
+    # RFC 9110, 10.1.1: curl waits a second for this before it sends a large body.
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _guarded(
+    answer: Awaitable[web.StreamResponse], request: web.BaseRequest
+) -> web.StreamResponse:
+    """Turn what a route must not raise into a 500 that names it, and one line in the log."""
+    try:
+        return await answer
+    except (AiodError, ConnectionError):
+        raise
+    except Exception as error:
+        log.exception("%s %s", request.method, _printable(request.path))
+        raise InternalError(f"{type(error).__name__}: {error}") from error
+
+
+def _printable(text: str) -> str:
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
