@@ -1,0 +1,1 @@
+"""aiod beside dockerd, Podman and bare runc: one command, `python -m benchmarks.run`."""
