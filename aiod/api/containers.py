@@ -1,0 +1,197 @@
+"""Routes of the tag Container, but for streams (see `attaching`).
+
+Must not know how a container is run.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from aiod.api import params, replies
+from aiod.api.listing import FILTERS, select
+from aiod.api.networks import network_id
+from aiod.api.render import Renderer, Sizes
+from aiod.api.routing import Call, Route
+from aiod.api.services import Services
+from aiod.api.sizes import disk_usage
+from aiod.errors import InvalidParameterError
+from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
+from aiod.store.records import ContainerRecord
+
+_CONDITIONS = ("not-running", "next-exit", "removed")
+
+
+class CreateRest(msgspec.Struct, frozen=True):
+    """The two members of a create body that are no part of `Config`."""
+
+    HostConfig: HostConfig | None = None
+    NetworkingConfig: NetworkingConfig | None = None
+
+
+class CreateReply(msgspec.Struct, frozen=True):
+    """The answer of create."""
+
+    Id: str
+    Warnings: list[str]
+
+
+class WaitError(msgspec.Struct, frozen=True):
+    """Why a wait has no exit code."""
+
+    Message: str
+
+
+class WaitReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of wait."""
+
+    StatusCode: int = msgspec.field()
+    Error: WaitError | None = None
+
+
+class TopReply(msgspec.Struct, frozen=True):
+    """The answer of top."""
+
+    Titles: list[str]
+    Processes: list[list[str]]
+
+
+class ContainerRoutes:
+    """Everything about containers that is a question and an answer."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._containers = services.containers
+        ids = {name: network_id(services.engine_id, name) for name in ("none", "host")}
+        self._renderer = Renderer(services.config.paths, ids)
+
+    def routes(self) -> list[Route]:
+        """The table's part."""
+        return [
+            Route("POST", "/containers/create", self._create),
+            Route("GET", "/containers/json", self._list),
+            Route("GET", "/containers/{id}/json", self._inspect),
+            Route("POST", "/containers/{id}/start", self._start),
+            Route("POST", "/containers/{id}/stop", self._stop),
+            Route("POST", "/containers/{id}/restart", self._restart),
+            Route("POST", "/containers/{id}/kill", self._kill),
+            Route("POST", "/containers/{id}/rename", self._rename),
+            Route("POST", "/containers/{id}/pause", self._pause),
+            Route("POST", "/containers/{id}/unpause", self._unpause),
+            Route("POST", "/containers/{id}/resize", self._resize),
+            Route("POST", "/containers/{id}/wait", self._wait, interruptible=True),
+            Route("GET", "/containers/{id}/top", self._top),
+            Route("DELETE", "/containers/{id}", self._remove),
+        ]
+
+    async def _create(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        body = await params.json_bytes(call.request)
+        config = params.decode(body, ContainerConfig)
+        rest = params.decode(body, CreateRest)
+        created = await self._containers.create(
+            query.get("name") or None,
+            config,
+            rest.HostConfig or HostConfig(),
+            rest.NetworkingConfig or NetworkingConfig(),
+            platform=query.get("platform", ""),
+        )
+        return replies.json(CreateReply(created.id, list(created.warnings)), 201)
+
+    async def _list(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        chosen = select(
+            self._containers.list(),
+            params.filters(query, FILTERS),
+            params.boolean(query, "all"),
+            params.integer(query, "limit"),
+        )
+        sizes: dict[str, Sizes] = {}
+        if params.boolean(query, "size"):
+            for record in chosen:
+                sizes[record.id] = await self._sizes(record)
+        now = time.time_ns()
+        return replies.json([self._renderer.summary(r, now, sizes.get(r.id)) for r in chosen])
+
+    async def _inspect(self, call: Call) -> web.StreamResponse:
+        record = self._containers.get(call.id)
+        sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
+        exec_ids = self._containers.exec_ids(record.id)
+        return replies.json(self._renderer.inspect(record, exec_ids, sizes))
+
+    async def _sizes(self, record: ContainerRecord) -> Sizes:
+        upper: Path = self._services.config.paths.container(record.id) / "upper"
+        own = await asyncio.to_thread(disk_usage, upper)
+        image = await self._services.images.size_of(record.image_id)
+        return Sizes(own, own + image)
+
+    async def _start(self, call: Call) -> web.StreamResponse:
+        if keys := call.query().get("detachKeys"):
+            from aiod.api.detachkeys import parse
+
+            parse(keys)
+        await self._containers.start(call.id)
+        return replies.empty()
+
+    async def _stop(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        timeout = params.optional_integer(query, "t")
+        await self._containers.stop(call.id, timeout, query.get("signal") or None)
+        return replies.empty()
+
+    async def _restart(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        timeout = params.optional_integer(query, "t")
+        await self._containers.restart(call.id, timeout, query.get("signal") or None)
+        return replies.empty()
+
+    async def _kill(self, call: Call) -> web.StreamResponse:
+        await self._containers.kill(call.id, call.query().get("signal") or "SIGKILL")
+        return replies.empty()
+
+    async def _rename(self, call: Call) -> web.StreamResponse:
+        await self._containers.rename(call.id, call.query().get("name", ""))
+        return replies.empty()
+
+    async def _pause(self, call: Call) -> web.StreamResponse:
+        await self._containers.pause(call.id)
+        return replies.empty()
+
+    async def _unpause(self, call: Call) -> web.StreamResponse:
+        await self._containers.unpause(call.id)
+        return replies.empty()
+
+    async def _resize(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        height, width = params.integer(query, "h"), params.integer(query, "w")
+        await self._containers.resize(call.id, width, height)
+        return replies.empty(200)
+
+    async def _wait(self, call: Call) -> web.StreamResponse:
+        condition = call.query().get("condition") or "not-running"
+        if condition not in _CONDITIONS:
+            raise InvalidParameterError(f'invalid condition: "{condition}"')
+        waiter = self._containers.open_wait(call.id, condition)
+        # The header tells the client that the wait is registered: `docker run` starts the
+        # container only then.
+        async with replies.JsonLines(call) as lines:
+            result = await waiter.result()
+            error = WaitError(result.error) if result.error else None
+            await lines.send(WaitReply(StatusCode=result.exit_code, Error=error))
+        return lines.response
+
+    async def _top(self, call: Call) -> web.StreamResponse:
+        found = await self._containers.top(call.id, call.query().get("ps_args") or "-ef")
+        return replies.json(TopReply(list(found.titles), [list(row) for row in found.processes]))
+
+    async def _remove(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        await self._containers.remove(
+            call.id,
+            force=params.boolean(query, "force"),
+            volumes=params.boolean(query, "v"),
+            link=params.boolean(query, "link"),
+        )
+        return replies.empty()

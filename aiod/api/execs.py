@@ -1,0 +1,105 @@
+"""Routes of the tag Exec.
+
+Must not know how a process is put into a container.
+"""
+
+import logging
+
+import msgspec
+from aiohttp import web
+
+from aiod.api import frames, params, replies
+from aiod.api.detachkeys import parse
+from aiod.api.hijack import Hijacked, HijackedStream, hijack, wants_upgrade
+from aiod.api.routing import Call, Route
+from aiod.api.services import Services
+from aiod.api.streams import content_type
+from aiod.api.terminals import Ending, Joint, join
+from aiod.errors import AiodError, InvalidParameterError
+from aiod.store.models import ExecConfig
+
+log = logging.getLogger(__name__)
+
+
+class ExecCreated(msgspec.Struct, frozen=True):
+    """The answer of `POST /containers/{id}/exec`."""
+
+    Id: str
+
+
+class ExecStart(msgspec.Struct, frozen=True):
+    """The body of `POST /exec/{id}/start`."""
+
+    Detach: bool = False
+    Tty: bool = False
+    ConsoleSize: tuple[int, int] | None = None
+
+
+class ExecRoutes:
+    """Create, start, resize, inspect."""
+
+    def __init__(self, services: Services) -> None:
+        self._containers = services.containers
+
+    def routes(self) -> list[Route]:
+        """The table's part."""
+        return [
+            Route("POST", "/containers/{id}/exec", self._create),
+            Route("POST", "/exec/{id}/start", self._start, interruptible=True),
+            Route("POST", "/exec/{id}/resize", self._resize),
+            Route("GET", "/exec/{id}/json", self._inspect),
+        ]
+
+    async def _create(self, call: Call) -> web.StreamResponse:
+        config = params.decode(await params.json_bytes(call.request), ExecConfig)
+        if not config.Cmd:
+            raise InvalidParameterError("No exec command specified")
+        if config.DetachKeys:
+            parse(config.DetachKeys)
+        exec_id = await self._containers.exec_create(call.id, config)
+        return replies.json(ExecCreated(exec_id), 201)
+
+    async def _start(self, call: Call) -> web.StreamResponse:
+        body = await params.json_bytes(call.request, required=False)
+        asked = params.decode(body, ExecStart)
+        if asked.Detach:
+            await self._containers.exec_start(call.id, detach=True, console_size=asked.ConsoleSize)
+            return replies.empty(200)
+        record = self._containers.exec_record(call.id)
+        config = record.config
+        if asked.Tty != config.Tty:
+            log.debug("exec %s: the start's Tty differs from the create's, which holds", call.id)
+        kind = content_type(call.version, config.Tty)
+        keys = parse(config.DetachKeys) if config.Tty else None
+        joint = Joint(not config.Tty, config.AttachStdin, keys)
+        async with hijack(call.request, kind, call.common_headers) as client:
+            try:
+                await self._run(call.id, asked, client, joint)
+            except AiodError as error:
+                # The header is sent: dockerd, too, says it in the stream.
+                await client.write(_told(error, joint.framed))
+        return Hijacked(101 if wants_upgrade(call.request) else 200)
+
+    async def _run(
+        self, exec_id: str, asked: ExecStart, client: HijackedStream, joint: Joint
+    ) -> None:
+        started = await self._containers.exec_start(exec_id, console_size=asked.ConsoleSize)
+        if started is None:
+            return
+        async with started as process:
+            if await join(client, process, joint) is Ending.DETACHED:
+                await self._containers.exec_detached(exec_id)
+
+    async def _resize(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        height, width = params.integer(query, "h"), params.integer(query, "w")
+        await self._containers.exec_resize(call.id, width, height)
+        return replies.empty(200)
+
+    async def _inspect(self, call: Call) -> web.StreamResponse:
+        return replies.json(await self._containers.exec_inspect(call.id))
+
+
+def _told(error: AiodError, framed: bool) -> bytes:
+    data = f"{error.message}\r\n".encode()
+    return frames.encode(frames.STDERR, data) if framed else data

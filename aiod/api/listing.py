@@ -1,0 +1,132 @@
+"""Which containers a list shows: filters, order, limit.
+
+Pure functions over records; must not know HTTP or how records are kept.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from aiod.api.params import Filters, boolean_filter
+from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.store.records import ContainerRecord, Status
+
+FILTERS = frozenset(
+    {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
+     "name", "network", "publish", "since", "status", "volume"}
+)  # fmt: skip
+_SHOWN = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
+_STATUSES = frozenset(status.value for status in Status)
+
+Test = Callable[[ContainerRecord, str], bool]
+
+
+def select(
+    records: Iterable[ContainerRecord], filters: Filters, all_states: bool, limit: int
+) -> list[ContainerRecord]:
+    """The containers to show, the newest first.
+
+    `limit` (0: none) counts containers in every state, as does a filter on the state.
+    """
+    found = sorted(records, key=lambda record: record.created_ns, reverse=True)
+    _check(filters)
+    shown = _between(found, filters)
+    if not (all_states or limit > 0 or filters.get("status") or filters.get("exited")):
+        shown = [record for record in shown if record.state.status in _SHOWN]
+    shown = [record for record in shown if _matches(record, filters)]
+    return shown[:limit] if limit > 0 else shown
+
+
+def _check(filters: Filters) -> None:
+    for value in filters.get("status", []):
+        if value not in _STATUSES:
+            raise InvalidParameterError(f"invalid filter 'status={value}'")
+    for value in filters.get("exited", []):
+        if not value.lstrip("-").isdigit():
+            raise InvalidParameterError(f"invalid filter 'exited={value}'")
+    for value in filters.get("health", []):
+        if value not in ("none", "starting", "healthy", "unhealthy"):
+            raise InvalidParameterError(f"invalid filter 'health={value}'")
+
+
+def _between(found: list[ContainerRecord], filters: Filters) -> list[ContainerRecord]:
+    for value in filters.get("before", []):
+        limit = _one(found, value).created_ns
+        found = [record for record in found if record.created_ns < limit]
+    for value in filters.get("since", []):
+        limit = _one(found, value).created_ns
+        found = [record for record in found if record.created_ns > limit]
+    return found
+
+
+def _one(found: Sequence[ContainerRecord], value: str) -> ContainerRecord:
+    for record in found:
+        if value in (record.name, f"/{record.name}", record.id):
+            return record
+    prefixed = [record for record in found if record.id.startswith(value)]
+    if len(prefixed) != 1:
+        raise NotFoundError(f"No such container: {value}")
+    return prefixed[0]
+
+
+def _matches(record: ContainerRecord, filters: Filters) -> bool:
+    for name, values in filters.items():
+        if name in ("before", "since") or not values:
+            continue
+        if name == "label":
+            if not all(_label(record, value) for value in values):
+                return False
+        elif name == "is-task":
+            if boolean_filter(filters, name):
+                return False
+        elif not any(_TESTS[name](record, value) for value in values):
+            return False
+    return True
+
+
+def _label(record: ContainerRecord, value: str) -> bool:
+    labels = record.config.Labels or {}
+    key, separator, wanted = value.partition("=")
+    return key in labels and (not separator or labels[key] == wanted)
+
+
+def _name(record: ContainerRecord, value: str) -> bool:
+    return value.removeprefix("/") in record.name or value in f"/{record.name}"
+
+
+def _ancestor(record: ContainerRecord, value: str) -> bool:
+    digest = record.image_id.removeprefix("sha256:")
+    if value in (record.image_id, record.image_name, f"{record.image_name}:latest"):
+        return True
+    if f"{value}:latest" == record.image_name:
+        return True
+    return len(value) >= 4 and digest.startswith(value.removeprefix("sha256:"))
+
+
+def _volume(record: ContainerRecord, value: str) -> bool:
+    binds = (bind.split(":") for bind in record.host.Binds or ())
+    return any(value in parts[:2] for parts in binds)
+
+
+def _port(record: ContainerRecord, value: str) -> bool:
+    wanted = value if "/" in value else f"{value}/tcp"
+    return wanted in (record.config.ExposedPorts or {})
+
+
+def _exited(record: ContainerRecord, value: str) -> bool:
+    state = record.state
+    ended = state.status in (Status.EXITED, Status.DEAD) and state.finished_ns > 0
+    return ended and state.exit_code == int(value)
+
+
+_TESTS: dict[str, Test] = {
+    "ancestor": _ancestor,
+    "exited": _exited,
+    "expose": _port,
+    "health": lambda record, value: value == "none",
+    "id": lambda record, value: record.id.startswith(value),
+    "isolation": lambda record, value: value in ("", "default"),
+    "name": _name,
+    "network": lambda record, value: value == record.network_mode,
+    "publish": lambda record, value: False,
+    "status": lambda record, value: record.state.status.value == value,
+    "volume": _volume,
+}

@@ -1,0 +1,316 @@
+"""A container's record in Docker's words: `inspect` and a row of the list.
+
+Pure functions of the record and of what the caller has looked up; must not know HTTP.
+"""
+
+from typing import Any
+
+import msgspec
+
+from aiod.api.times import rfc3339, span
+from aiod.config import Paths
+from aiod.store.models import ContainerConfig, HostConfig
+from aiod.store.records import ContainerRecord, RunState, Status
+
+_ALIVE = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
+
+
+class StateView(msgspec.Struct, frozen=True):
+    """`State` of `inspect`."""
+
+    Status: str
+    Running: bool
+    Paused: bool
+    Restarting: bool
+    OOMKilled: bool
+    Dead: bool
+    Pid: int
+    ExitCode: int
+    Error: str
+    StartedAt: str
+    FinishedAt: str
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A container's end of a network that gives no address."""
+
+    NetworkID: str
+    EndpointID: str = ""
+    IPAMConfig: None = None
+    Links: None = None
+    Aliases: None = None
+    MacAddress: str = ""
+    DriverOpts: None = None
+    GwPriority: int = 0
+    Gateway: str = ""
+    IPAddress: str = ""
+    IPPrefixLen: int = 0
+    IPv6Gateway: str = ""
+    GlobalIPv6Address: str = ""
+    GlobalIPv6PrefixLen: int = 0
+    DNSNames: None = None
+
+
+class NetworkSettings(msgspec.Struct, frozen=True):
+    """`NetworkSettings` of `inspect`; without a bridge most of it is empty."""
+
+    Networks: dict[str, Endpoint]
+    SandboxKey: str
+    Bridge: str = ""
+    SandboxID: str = ""
+    Ports: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies defaults)
+    HairpinMode: bool = False
+    LinkLocalIPv6Address: str = ""
+    LinkLocalIPv6PrefixLen: int = 0
+    SecondaryIPAddresses: None = None
+    SecondaryIPv6Addresses: None = None
+    EndpointID: str = ""
+    Gateway: str = ""
+    GlobalIPv6Address: str = ""
+    GlobalIPv6PrefixLen: int = 0
+    IPAddress: str = ""
+    IPPrefixLen: int = 0
+    IPv6Gateway: str = ""
+    MacAddress: str = ""
+
+
+class MountPoint(msgspec.Struct, frozen=True):
+    """An element of `Mounts`."""
+
+    Type: str
+    Source: str
+    Destination: str
+    Mode: str
+    RW: bool
+    Propagation: str
+
+
+class GraphDriver(msgspec.Struct, frozen=True):
+    """Where the root file system's layers are."""
+
+    Data: dict[str, str]
+    Name: str = "overlay2"
+
+
+class Inspect(msgspec.Struct, frozen=True):
+    """The answer of `GET /containers/{id}/json`."""
+
+    Id: str
+    Created: str
+    Path: str
+    Args: tuple[str, ...]
+    State: StateView
+    Image: str
+    ResolvConfPath: str
+    HostnamePath: str
+    HostsPath: str
+    LogPath: str
+    Name: str
+    RestartCount: int
+    ExecIDs: list[str] | None
+    HostConfig: HostConfig
+    GraphDriver: GraphDriver
+    Mounts: list[MountPoint]
+    Config: ContainerConfig
+    NetworkSettings: NetworkSettings
+    SizeRw: int | msgspec.UnsetType = msgspec.UNSET
+    SizeRootFs: int | msgspec.UnsetType = msgspec.UNSET
+    Driver: str = "overlay2"
+    Platform: str = "linux"
+    MountLabel: str = ""
+    ProcessLabel: str = ""
+    AppArmorProfile: str = ""
+
+
+class HostSummary(msgspec.Struct, frozen=True):
+    """What a list's row says of the HostConfig."""
+
+    NetworkMode: str
+
+
+class NetworkSummary(msgspec.Struct, frozen=True):
+    """What a list's row says of networks."""
+
+    Networks: dict[str, Endpoint]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A row of `GET /containers/json`."""
+
+    Id: str
+    Names: tuple[str, ...]
+    Image: str
+    ImageID: str
+    Command: str
+    Created: int
+    Ports: tuple[()]
+    Labels: dict[str, str]
+    State: str
+    Status: str
+    HostConfig: HostSummary
+    NetworkSettings: NetworkSummary
+    Mounts: list[MountPoint]
+    SizeRw: int | msgspec.UnsetType = msgspec.UNSET
+    SizeRootFs: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """Bytes of a container's own changes, and of all it sees."""
+
+    own: int
+    total: int
+
+
+def status_text(state: RunState, now_ns: int) -> str:
+    """The list's `Status`, for example `Up 5 seconds` or `Exited (0) 3 minutes ago`."""
+    up, ended = span(now_ns - state.started_ns), span(now_ns - state.finished_ns)
+    match state.status:
+        case Status.RUNNING:
+            return f"Up {up}"
+        case Status.PAUSED:
+            return f"Up {up} (Paused)"
+        case Status.RESTARTING:
+            return f"Restarting ({state.exit_code}) {ended} ago"
+        case Status.REMOVING:
+            return "Removal In Progress"
+        case Status.DEAD:
+            return "Dead"
+    if state.finished_ns:
+        return f"Exited ({state.exit_code}) {ended} ago"
+    return "Created"
+
+
+def command_text(record: ContainerRecord) -> str:
+    """The list's `Command`: arguments with blanks are quoted."""
+    parts = [f"'{arg}'" if " " in arg else arg for arg in record.args]
+    return " ".join([record.path, *parts])
+
+
+def state_view(state: RunState) -> StateView:
+    """`State` of `inspect`; a pid is shown only while there is a process."""
+    status = state.status
+    return StateView(
+        Status=status.value,
+        Running=status in _ALIVE,
+        Paused=status is Status.PAUSED,
+        Restarting=status is Status.RESTARTING,
+        OOMKilled=state.oom_killed,
+        Dead=status is Status.DEAD,
+        Pid=state.pid if status in (Status.RUNNING, Status.PAUSED) else 0,
+        ExitCode=state.exit_code,
+        Error=state.error,
+        StartedAt=rfc3339(state.started_ns),
+        FinishedAt=rfc3339(state.finished_ns),
+    )
+
+
+def mount_points(host: HostConfig) -> list[MountPoint]:
+    """Binds and mounts, by where they appear in the container."""
+    points = [_bind(bind) for bind in host.Binds or ()]
+    for mount in host.Mounts or ():
+        options = mount.BindOptions
+        propagation = (options.Propagation if options else "") or "rprivate"
+        bind = mount.Type == "bind"
+        points.append(
+            MountPoint(
+                Type=mount.Type,
+                Source=mount.Source,
+                Destination=mount.Target,
+                Mode="",
+                RW=not mount.ReadOnly,
+                Propagation=propagation if bind else "",
+            )
+        )
+    return sorted(points, key=lambda point: point.Destination)
+
+
+_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+
+
+def _bind(text: str) -> MountPoint:
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    words = mode.split(",")
+    propagation = next((word for word in words if word in _PROPAGATIONS), "rprivate")
+    return MountPoint("bind", source, target, mode, "ro" not in words, propagation)
+
+
+class Renderer:
+    """Renders the records of one daemon."""
+
+    def __init__(self, paths: Paths, network_ids: dict[str, str]) -> None:
+        self._paths = paths
+        self._network_ids = network_ids
+
+    def inspect(
+        self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None
+    ) -> Inspect:
+        """The whole of one container."""
+        directory = self._paths.container(record.id)
+        return Inspect(
+            Id=record.id,
+            Created=rfc3339(record.created_ns),
+            Path=record.path,
+            Args=record.args,
+            State=state_view(record.state),
+            Image=record.image_id,
+            ResolvConfPath=str(directory / "resolv.conf"),
+            HostnamePath=str(directory / "hostname"),
+            HostsPath=str(directory / "hosts"),
+            LogPath=record.log_path if record.host.LogConfig.Type == "json-file" else "",
+            Name=f"/{record.name}",
+            RestartCount=record.state.restart_count,
+            ExecIDs=exec_ids or None,
+            HostConfig=record.host,
+            GraphDriver=self._graph(record),
+            Mounts=mount_points(record.host),
+            Config=record.config,
+            NetworkSettings=NetworkSettings(self._networks(record), self._sandbox(record.state)),
+            SizeRw=sizes.own if sizes else msgspec.UNSET,
+            SizeRootFs=sizes.total if sizes else msgspec.UNSET,
+        )
+
+    def summary(self, record: ContainerRecord, now_ns: int, sizes: Sizes | None) -> Summary:
+        """One row of the list."""
+        return Summary(
+            Id=record.id,
+            Names=(f"/{record.name}",),
+            Image=record.image_name,
+            ImageID=record.image_id,
+            Command=command_text(record),
+            Created=record.created_ns // 10**9,
+            Ports=(),
+            Labels=record.config.Labels or {},
+            State=record.state.status.value,
+            Status=status_text(record.state, now_ns),
+            HostConfig=HostSummary(record.network_mode),
+            NetworkSettings=NetworkSummary(self._networks(record)),
+            Mounts=mount_points(record.host),
+            SizeRw=sizes.own if sizes else msgspec.UNSET,
+            SizeRootFs=sizes.total if sizes else msgspec.UNSET,
+        )
+
+    def _networks(self, record: ContainerRecord) -> dict[str, Endpoint]:
+        mode = record.network_mode
+        known = self._network_ids.get(mode)
+        return {mode: Endpoint(known)} if known else {}
+
+    def _sandbox(self, state: RunState) -> str:
+        alive = state.status in (Status.RUNNING, Status.PAUSED)
+        return f"/proc/{state.pid}/ns/net" if alive else ""
+
+    def _graph(self, record: ContainerRecord) -> GraphDriver:
+        directory = self._paths.container(record.id)
+        lower = [
+            str(self._paths.overlay / chain.removeprefix("sha256:") / "diff")
+            for chain in reversed(record.layers)
+        ]
+        return GraphDriver(
+            {
+                "ID": record.id,
+                "LowerDir": ":".join(lower),
+                "MergedDir": str(self._paths.shim(record.id) / "rootfs"),
+                "UpperDir": str(directory / "upper"),
+                "WorkDir": str(directory / "work"),
+            }
+        )

@@ -1,0 +1,24 @@
+"""What the routes are given to call.
+
+Owns nothing; a plain record of the daemon's parts.
+"""
+
+from dataclasses import dataclass
+
+from aiod.api.server import Counters
+from aiod.config import DaemonConfig
+from aiod.containers.service import ContainerService
+from aiod.images.service import ImageService
+from aiod.store.events import EventLog
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one daemon."""
+
+    config: DaemonConfig
+    containers: ContainerService
+    images: ImageService
+    events: EventLog
+    counters: Counters
+    engine_id: str

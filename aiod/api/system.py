@@ -1,0 +1,187 @@
+"""Routes of the tag System: ping, version, info.
+
+Says of the machine what the kernel says, and of the engine what is there; every field
+shown is true. Must not know containers or images beyond their counts.
+"""
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+import aiod
+from aiod.api import replies, versions
+from aiod.api.hostinfo import HostInfo, host_info
+from aiod.api.routing import Call, Route
+from aiod.api.services import Services
+from aiod.api.times import rfc3339
+from aiod.store.records import Status
+
+_NO_CACHE = {
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Content-Type": "text/plain; charset=utf-8",
+    "Builder-Version": "",
+    "Swarm": "inactive",
+}
+LOG_DRIVERS = ("json-file", "local", "none")
+NETWORK_DRIVERS = ("host", "null")
+
+
+class SystemRoutes:
+    """`/_ping`, `/version`, `/info`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def routes(self) -> list[Route]:
+        """The table's part."""
+        return [
+            Route("GET", "/_ping", self._ping),
+            Route("HEAD", "/_ping", self._ping),
+            Route("GET", "/version", self._version),
+            Route("GET", "/info", self._info),
+        ]
+
+    async def _ping(self, call: Call) -> web.StreamResponse:
+        return web.Response(body=b"OK", headers=_NO_CACHE)
+
+    async def _version(self, call: Call) -> web.StreamResponse:
+        host = await asyncio.to_thread(host_info, self._services.config.paths.root)
+        details = {
+            "ApiVersion": versions.text(versions.LATEST),
+            "Arch": host.go_arch,
+            "Experimental": "false",
+            "KernelVersion": host.kernel,
+            "MinAPIVersion": versions.text(versions.OLDEST),
+            "Os": "linux",
+            "PythonVersion": platform.python_version(),
+        }
+        engine = {"Name": "Engine", "Version": aiod.__version__, "Details": details}
+        return replies.json(
+            {
+                "Platform": {"Name": "aiod"},
+                "Components": [engine],
+                "Version": aiod.__version__,
+                "ApiVersion": versions.text(versions.LATEST),
+                "MinAPIVersion": versions.text(versions.OLDEST),
+                "GitCommit": "",
+                "GoVersion": f"none (Python {platform.python_version()})",
+                "Os": "linux",
+                "Arch": host.go_arch,
+                "KernelVersion": host.kernel,
+                "BuildTime": "",
+            }
+        )
+
+    async def _info(self, call: Call) -> web.StreamResponse:
+        host = await asyncio.to_thread(host_info, self._services.config.paths.root)
+        images = await self._services.images.list({}, all_images=True)
+        return replies.json(
+            {
+                "ID": self._services.engine_id,
+                **self._counts(),
+                "Images": len(images),
+                **_machine(host),
+                **_engine(host),
+                **_cgroup_features(host),
+                "DockerRootDir": str(self._services.config.paths.root),
+                "Debug": self._services.config.log_level == "debug",
+                "NFd": await asyncio.to_thread(_count, Path("/proc/self/fd")),
+                "NGoroutines": len(asyncio.all_tasks()),
+                "SystemTime": rfc3339(time.time_ns()),
+                "NEventsListener": self._services.events.listeners,
+            }
+        )
+
+    def _counts(self) -> dict[str, int]:
+        states = [record.state.status for record in self._services.containers.list()]
+        running, paused = states.count(Status.RUNNING), states.count(Status.PAUSED)
+        return {
+            "Containers": len(states),
+            "ContainersRunning": running,
+            "ContainersPaused": paused,
+            "ContainersStopped": len(states) - running - paused,
+        }
+
+
+def _count(directory: Path) -> int:
+    return len(os.listdir(directory))
+
+
+def _machine(host: HostInfo) -> dict[str, object]:
+    return {
+        "KernelVersion": host.kernel,
+        "OperatingSystem": host.system,
+        "OSVersion": host.system_version,
+        "OSType": "linux",
+        "Architecture": host.machine,
+        "NCPU": host.cpus,
+        "MemTotal": host.memory,
+        "Name": host.name,
+        "IPv4Forwarding": host.ipv4_forwarding,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+    }
+
+
+def _engine(host: HostInfo) -> dict[str, object]:
+    return {
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", host.filesystem]],
+        "Plugins": {
+            "Volume": [],
+            "Network": list(NETWORK_DRIVERS),
+            "Authorization": None,
+            "Log": list(LOG_DRIVERS),
+        },
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": host.cgroup_version,
+        "IndexServerAddress": "",
+        "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
+        "GenericResources": None,
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": aiod.__version__,
+        "Runtimes": {"aiod": {"path": "aiod-runtime"}},
+        "DefaultRuntime": "aiod",
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": False,
+            "Error": "",
+            "RemoteManagers": None,
+        },
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": {"ID": "", "Expected": ""},
+        "RuncCommit": {"ID": "", "Expected": ""},
+        "InitCommit": {"ID": "", "Expected": ""},
+        "SecurityOptions": list(host.security),
+        "CDISpecDirs": [],
+        "Warnings": list(host.warnings),
+    }
+
+
+_FEATURES: dict[str, Callable[[HostInfo], bool]] = {
+    "MemoryLimit": lambda host: "memory" in host.controllers,
+    "SwapLimit": lambda host: host.swap_limit,
+    "CpuCfsPeriod": lambda host: host.cpu_quota,
+    "CpuCfsQuota": lambda host: host.cpu_quota,
+    "CPUShares": lambda host: "cpu" in host.controllers,
+    "CPUSet": lambda host: "cpuset" in host.controllers,
+    "PidsLimit": lambda host: "pids" in host.controllers,
+    "OomKillDisable": lambda host: host.oom_kill_disable,
+}
+
+
+def _cgroup_features(host: HostInfo) -> dict[str, bool]:
+    return {name: present(host) for name, present in _FEATURES.items()}

@@ -1,0 +1,137 @@
+"""A client's taken-over connection joined to the streams of a process.
+
+Owns the two directions and how they end: the process's output ends, the client detaches,
+or the client is gone. Must not know whether it is an attach or an exec.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from aiod.api import frames
+from aiod.api.detachkeys import Detector
+from aiod.api.hijack import HijackedStream
+
+
+class Ending(Enum):
+    """Why the two parted."""
+
+    OUTPUT_ENDED = "output ended"
+    DETACHED = "detached"
+    CLIENT_GONE = "client gone"
+
+
+class OutputChunk(Protocol):
+    """A piece of output; stream 1 or 2."""
+
+    @property
+    def stream(self) -> int:
+        """1 stdout, 2 stderr."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        ...
+
+
+class ProcessStreams(Protocol):
+    """The process's side."""
+
+    def __aiter__(self) -> AsyncIterator[OutputChunk]:
+        """Output until all of it has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Pass input on, waiting while the process does not read."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """The client's input has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """How two sides are joined: framed or raw, with which keys to leave (terminals only)."""
+
+    framed: bool
+    stdin: bool
+    detach_keys: bytes | None
+
+
+class _DetachedError(Exception):
+    """The client typed the detach keys."""
+
+
+async def join(client: HijackedStream, process: ProcessStreams, joint: Joint) -> Ending:
+    """Copy both ways until one of the endings; no task is left behind."""
+    output = asyncio.create_task(_copy_output(client, process, joint.framed))
+    waiting: set[asyncio.Task[None]] = {output}
+    input_ = asyncio.create_task(_copy_input(client, process, joint)) if joint.stdin else None
+    if input_ is not None:
+        waiting.add(input_)
+    gone = asyncio.create_task(_gone(client))
+    waiting.add(gone)
+    try:
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if output in done:
+                return _outcome(output)
+            if input_ in done and input_ is not None and _detached(input_):
+                return Ending.DETACHED
+            if gone in done:
+                return Ending.CLIENT_GONE
+    finally:
+        await _cancel([task for task in (output, input_, gone) if task is not None])
+
+
+def _outcome(output: "asyncio.Task[None]") -> Ending:
+    if isinstance(output.exception(), ConnectionError):
+        return Ending.CLIENT_GONE
+    output.result()
+    return Ending.OUTPUT_ENDED
+
+
+def _detached(input_: "asyncio.Task[None]") -> bool:
+    error = input_.exception()
+    if error is None or isinstance(error, ConnectionError):
+        return False
+    if isinstance(error, _DetachedError):
+        return True
+    raise error
+
+
+async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _gone(client: HijackedStream) -> None:
+    await client.gone.wait()
+
+
+async def _copy_output(client: HijackedStream, process: ProcessStreams, framed: bool) -> None:
+    async for chunk in process:
+        await client.write(frames.encode(chunk.stream, chunk.data) if framed else chunk.data)
+
+
+async def _copy_input(client: HijackedStream, process: ProcessStreams, joint: Joint) -> None:
+    detector = Detector(joint.detach_keys) if joint.detach_keys else None
+    while data := await client.read():
+        if detector is not None:
+            typed = detector.feed(data)
+            if typed.data:
+                await process.write(typed.data)
+            if typed.detached:
+                raise _DetachedError
+        else:
+            await process.write(data)
+    if detector is not None and (held := detector.flush()):
+        await process.write(held)
+    with contextlib.suppress(ConnectionError):
+        await process.close_stdin()
