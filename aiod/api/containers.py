@@ -24,11 +24,11 @@ from aiod.store.records import ContainerRecord
 _CONDITIONS = ("not-running", "next-exit", "removed")
 
 
-class CreateRest(msgspec.Struct, frozen=True):
+class CreateRest(msgspec.Struct, frozen=True, rename="pascal"):
     """The two members of a create body that are no part of `Config`."""
 
-    HostConfig: HostConfig | None = None
-    NetworkingConfig: NetworkingConfig | None = None
+    host_config: HostConfig | None = None
+    networking_config: NetworkingConfig | None = None
 
 
 class CreateReply(msgspec.Struct, frozen=True):
@@ -94,8 +94,8 @@ class ContainerRoutes:
         created = await self._containers.create(
             query.get("name") or None,
             config,
-            rest.HostConfig or HostConfig(),
-            rest.NetworkingConfig or NetworkingConfig(),
+            rest.host_config or HostConfig(),
+            rest.networking_config or NetworkingConfig(),
             platform=query.get("platform", ""),
         )
         return replies.json(CreateReply(created.id, list(created.warnings)), 201)

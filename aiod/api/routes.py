@@ -1,0 +1,31 @@
+"""The whole route table.
+
+Owns the order only: what comes first wins.
+"""
+
+from aiod.api import absent
+from aiod.api.attaching import StreamRoutes
+from aiod.api.containers import ContainerRoutes
+from aiod.api.events import EventRoutes
+from aiod.api.execs import ExecRoutes
+from aiod.api.images import ImageRoutes
+from aiod.api.metrics import MetricsRoutes
+from aiod.api.networks import NetworkRoutes
+from aiod.api.routing import Route
+from aiod.api.services import Services
+from aiod.api.system import SystemRoutes
+
+
+def all_routes(services: Services) -> list[Route]:
+    """Every route of the API over these services."""
+    parts = (
+        SystemRoutes(services),
+        ContainerRoutes(services),
+        StreamRoutes(services),
+        ExecRoutes(services),
+        ImageRoutes(services),
+        NetworkRoutes(services),
+        EventRoutes(services),
+        MetricsRoutes(services),
+    )
+    return [*(route for part in parts for route in part.routes()), *absent.routes()]

@@ -1,0 +1,165 @@
+"""The content store: blobs named by the sha256 of their bytes.
+
+Owns `content/blobs/sha256` and the files in `content/ingest`. A blob is either whole and
+on disk under its name, or not there. Must not know what a blob means or who needs it.
+Everything here blocks: call it from a thread.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from aiod.config import Paths
+from aiod.errors import InternalError, InvalidParameterError, NotFoundError
+from aiod.images.reference import is_sha256
+
+CHUNK = 1 << 20
+
+
+class Reader(Protocol):
+    """Anything with a blocking `read(n)` that ends with b""."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob that is in the store; `size` is in bytes."""
+
+    digest: str
+    size: int
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class ContentStore:
+    """Blobs under `paths.blobs`, written through `paths.ingest`."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._blobs = paths.blobs
+        self._ingest = paths.ingest
+
+    def prepare(self) -> None:
+        """Make the directories and drop every unfinished ingest of an earlier process."""
+        for directory in (self._blobs, self._ingest):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in self._ingest.iterdir():
+            entry.unlink()
+
+    def path(self, digest: str) -> Path:
+        """The file of a blob; raises InvalidParameterError unless `digest` is a sha256."""
+        if not is_sha256(digest):
+            raise InvalidParameterError(f"unsupported digest {digest!r}: need sha256")
+        return self._blobs / digest.removeprefix("sha256:")
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of a blob, or None if it is not here."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def open(self, digest: str) -> IO[bytes]:
+        """A blob for reading; raises NotFoundError."""
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError as error:
+            raise NotFoundError(f"blob {digest} is not in the content store") from error
+
+    def read(self, digest: str, limit: int) -> bytes:
+        """All of a small blob, verified.
+
+        Raises NotFoundError, InvalidParameterError over `limit` bytes, and InternalError
+        when the file does not match its name.
+        """
+        with self.open(digest) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise InvalidParameterError(f"blob {digest} is larger than {limit} bytes")
+        if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+            raise InternalError(f"blob {digest} is damaged: its content has another digest")
+        return data
+
+    @contextlib.contextmanager
+    def ingest_file(self) -> Iterator[IO[bytes]]:
+        """A scratch file in the ingest directory, readable and writable, gone afterwards."""
+        path = self._ingest / f"spool-{secrets.token_hex(8)}"
+        with path.open("x+b") as file:
+            try:
+                yield file
+            finally:
+                path.unlink()
+
+    def write(self, data: bytes) -> Blob:
+        """Store bytes that are already in memory."""
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        if self.size(digest) == len(data):
+            return Blob(digest, len(data))
+        path = self._ingest / f"blob-{secrets.token_hex(8)}"
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+                self._commit(file, path, digest)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Blob(digest, len(data))
+
+    def ingest(self, source: Reader, expected: str | None = None) -> Blob:
+        """Copy a stream into the store, hashing while writing.
+
+        Raises InvalidParameterError when the digest is not `expected`; then, and when
+        `source` fails, nothing is left behind.
+        """
+        path = self._ingest / f"blob-{secrets.token_hex(8)}"
+        hasher = hashlib.sha256()
+        size = 0
+        try:
+            with path.open("xb", buffering=0) as file:
+                while chunk := source.read(CHUNK):
+                    hasher.update(chunk)
+                    write_all(file, chunk)
+                    size += len(chunk)
+                digest = "sha256:" + hasher.hexdigest()
+                if expected is not None and digest != expected:
+                    raise InvalidParameterError(
+                        f"content does not match its digest: want {expected}, got {digest}"
+                    )
+                self._commit(file, path, digest)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Blob(digest, size)
+
+    def _commit(self, file: IO[bytes], path: Path, digest: str) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        os.rename(path, self.path(digest))
+        sync_directory(self._blobs)
+
+    def sweep(self, owned: frozenset[str]) -> None:
+        """Delete every blob whose digest is not in `owned`."""
+        for entry in self._blobs.iterdir():
+            if f"sha256:{entry.name}" not in owned:
+                entry.unlink()
+
+
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """Write all of `data` to an unbuffered file, which may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,138 @@
+"""Image records (what the database keeps) and the Engine API's views of an image.
+
+Owns the shapes only; must not know where they are stored or how they are computed.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from aiod.images.config import RunConfig
+
+
+class LayerRecord(msgspec.Struct, frozen=True):
+    """One layer of one image; `blob_size` is in bytes, as stored."""
+
+    diff_id: str
+    chain_id: str
+    blob_digest: str
+    blob_media_type: str
+    blob_size: int
+
+
+class ImageRecord(msgspec.Struct, frozen=True):
+    """An image that is wholly here; times are nanoseconds since the epoch.
+
+    `id` is `sha256:` and the digest of the config blob; `manifest` the digest of an OCI
+    manifest blob if one is kept; `size` the unpacked bytes of all layers; `references` are
+    in normal form.
+    """
+
+    id: str
+    manifest: str | None
+    config_size: int
+    size: int
+    layers: tuple[LayerRecord, ...]
+    references: tuple[str, ...]
+    created_ns: int
+    tagged_ns: int
+
+
+def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
+    """The chain id of every layer, bottom first (OCI image spec, "Layer ChainID")."""
+    out: list[str] = []
+    for diff_id in diff_ids:
+        if out:
+            joined = f"{out[-1]} {diff_id}".encode()
+            out.append("sha256:" + hashlib.sha256(joined).hexdigest())
+        else:
+            out.append(diff_id)
+    return tuple(out)
+
+
+class ContainerUse(msgspec.Struct, frozen=True):
+    """A container made from an image, as removal needs to know it."""
+
+    container_id: str
+    running: bool
+
+
+class ProgressDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bytes done and, if known, bytes to do."""
+
+    current: int = 0
+    total: int = 0
+
+
+class ProgressMessage(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One line of the JSON stream that load and import answer with."""
+
+    stream: str = ""
+    status: str = ""
+    id: str = ""
+    progress: str = ""
+    progress_detail: ProgressDetail | None = None
+
+
+class ImageSummary(msgspec.Struct, frozen=True, rename="pascal"):
+    """A row of `GET /images/json`; -1 stands for "not computed"."""
+
+    id: str
+    parent_id: str
+    repo_tags: list[str]
+    repo_digests: list[str]
+    created: int
+    size: int
+    shared_size: int
+    labels: dict[str, str] | None
+    containers: int
+
+
+class GraphDriver(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where the unpacked layers are, in the words of Docker's overlay2 driver."""
+
+    data: dict[str, str]
+    name: str = "overlay2"
+
+
+class RootFSInspect(msgspec.Struct, frozen=True, rename="pascal"):
+    """The layers' diff ids, bottom first."""
+
+    layers: list[str]
+    type: str = "layers"
+
+
+class ImageMetadata(msgspec.Struct, frozen=True, rename="pascal"):
+    """What this engine, not the image, knows."""
+
+    last_tag_time: str
+
+
+class ImageInspect(msgspec.Struct, frozen=True, rename="pascal"):
+    """The answer of `GET /images/{name}/json`."""
+
+    id: str
+    repo_tags: list[str]
+    repo_digests: list[str]
+    parent: str
+    comment: str
+    created: str | None
+    docker_version: str
+    author: str
+    config: RunConfig
+    architecture: str
+    os: str
+    size: int
+    graph_driver: GraphDriver
+    root_fs: RootFSInspect = msgspec.field(name="RootFS")
+    metadata: ImageMetadata
+    variant: str | msgspec.UnsetType = msgspec.UNSET
+    os_version: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class DeleteItem(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
+    """One thing that removal did: exactly one of the two is set."""
+
+    untagged: str = ""
+    deleted: str = ""

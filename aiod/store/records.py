@@ -1,0 +1,107 @@
+"""The records that SQLite keeps: containers, execs and events, as frozen structs.
+
+Owns their shapes only; must not know SQL, nor what a service does with them.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from aiod.store.models import ContainerConfig, ExecConfig, HostConfig, NetworkingConfig
+
+
+class Status(StrEnum):
+    """What a container is, in Docker's words (Engine API, `ContainerState.Status`)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+class Intent(StrEnum):
+    """What was being done to a container; written before it is done."""
+
+    NONE = ""
+    START = "start"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
+class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last known running side of a container.
+
+    Times are nanoseconds since the epoch, 0 for never; start times of processes are clock
+    ticks since boot (proc_pid_stat(5), field 22). `exit_known` is false where nobody could
+    see the exit; `exit_code` is then 137 or 255, never 0.
+    """
+
+    status: Status = Status.CREATED
+    intent: Intent = Intent.NONE
+    pid: int = 0
+    pid_start: int = 0
+    shim_pid: int = 0
+    shim_start: int = 0
+    boot_id: str = ""
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_ns: int = 0
+    finished_ns: int = 0
+    restart_count: int = 0
+    manually_stopped: bool = False
+    next_restart_ns: int = 0
+    restart_delay_ns: int = 0
+    exit_known: bool = True
+
+
+class ContainerRecord(msgspec.Struct, frozen=True):
+    """One container: what it was asked to be, and its last known state.
+
+    `name` has no slash; `layers` are chain ids, bottom first; `network_mode` is the mode in
+    effect, which `host.NetworkMode` may leave to the default.
+    """
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    image_name: str
+    path: str
+    args: tuple[str, ...]
+    config: ContainerConfig
+    host: HostConfig
+    networking: NetworkingConfig
+    network_mode: str
+    layers: tuple[str, ...]
+    hostname: str
+    log_path: str
+    state: RunState = RunState()
+
+
+class ExecRecord(msgspec.Struct, frozen=True):
+    """One exec: what was asked, and how it ended; `exit_code` is None until it has."""
+
+    id: str
+    container_id: str
+    config: ExecConfig
+    created_ns: int
+    status: str = "created"
+    pid: int = 0
+    pid_start: int = 0
+    exit_code: int | None = None
+
+
+class EventRecord(msgspec.Struct, frozen=True):
+    """Something that happened; `seq` grows with every event and is never reused."""
+
+    seq: int
+    time_ns: int
+    type: str
+    action: str
+    actor_id: str
+    attributes: dict[str, str]
+    scope: str = "local"
