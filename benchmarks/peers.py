@@ -34,7 +34,9 @@ class PodmanService(Engine):
     def launch(self, env: Mapping[str, str] | None = None) -> bool:
         """Start with limits that a machine without CAP_SYS_RESOURCE can set."""
         config = self.base / "containers.conf"
-        config.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024"]\n')
+        config.write_text(
+            '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
+        )
         return super().launch({"CONTAINERS_CONF": str(config), **(env or {})})
 
     def ensure_base(self) -> None:

@@ -69,8 +69,8 @@ def write(figures: list[Figures], directory: Path) -> str:
         "# Figures\n\n"
         "Written by `python -m benchmarks.run`. Every engine runs the same root filesystem with\n"
         "network `none`, and is asked by the same blocking client over its unix socket;\n"
-        "containers are removed off the clock, except in the throughput. `runc run` is a process for each\n"
-        "container on a plain directory, with no engine and no overlay.\n\n"
+        "containers are removed off the clock, except in the throughput. `runc run` is a process\n"
+        "for each container on a plain directory, with no engine and no overlay.\n\n"
         f"{machine['date']}, Linux {machine['kernel']}, {machine['cpus']} CPUs, "
         f"Python {machine['python']}.\n\n"
     ) + table(figures)
