@@ -1,0 +1,140 @@
+"""The steps that make a process what it is to be: streams, limits, identity, rights, command.
+
+Owns their order, which matters: see `settle`. Touches nothing of the system; the same for a
+container's first process and for any further one. Source: runtime-spec `config.md` ("POSIX
+process", "Linux Process"); capabilities(7), seccomp(2).
+"""
+
+from aiod.native import spec
+from aiod.native.errors import NativeError
+from aiod.native.steps import Capabilities, Flag, Op, Step
+
+_RLIMITS = (
+    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS",
+    "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+)  # fmt: skip
+_DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3), where the environment has none
+_DEFAULT_UMASK = 0o022
+# SECCOMP_FILTER_FLAG_* of seccomp(2).
+_SECCOMP_FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+}
+_UNLIMITED = (1 << 64) - 1
+
+
+def settle(process: spec.Process, container: spec.Spec) -> list[Step]:
+    """Everything up to the rights the command will have.
+
+    Limits first, while they may be raised. The seccomp filter is installed when the capabilities
+    that no_new_privs would replace are still there, but as late as that allows. The working
+    directory is entered as root, and again as the user if only the user may.
+    """
+    user = process.user
+    umask = _DEFAULT_UMASK if user.umask is None else user.umask
+    rights = process.capabilities or spec.Capabilities()
+    steps = [_rlimit(limit) for limit in process.rlimits]
+    steps += [
+        Step(Op.STDIO, "set up the standard streams", uid=user.uid),
+        Step(Op.CWD, _cwd(process), path=process.cwd),
+        Step(Op.UMASK, f"set the umask {umask:04o}", mode=umask),
+        Step(Op.BOUNDING, "drop capabilities from the bounding set", set=_mask(rights.bounding)),
+        Step(
+            Op.IDENTITY, f"become user {user.uid}:{user.gid}",
+            uid=user.uid, gid=user.gid, groups=user.additional_gids,
+        ),
+    ]  # fmt: skip
+    if not process.no_new_privileges:
+        steps += _seccomp(container)
+    capabilities = Capabilities(
+        effective=_mask(rights.effective),
+        permitted=_mask(rights.permitted),
+        inheritable=_mask(rights.inheritable),
+        ambient=_mask(rights.ambient),
+    )
+    steps.append(Step(Op.CAPABILITIES, "set the capabilities", capabilities=capabilities))
+    if process.no_new_privileges:
+        steps.append(Step(Op.NO_NEW_PRIVS, "set no_new_privs"))
+    steps.append(Step(Op.CWD, _cwd(process), path=process.cwd, flags=Flag.TELL))
+    return [*_labels(process), *steps]
+
+
+def finish(process: spec.Process, container: spec.Spec, *, death_signal: int) -> list[Step]:
+    """From a process with its final rights to its command; it is "created" at READY."""
+    candidates = _candidates(process)
+    steps = [
+        Step(Op.LOOKUP, f'exec "{process.args[0]}"', candidates=candidates),
+        Step(Op.READY, "wait for the start", number=death_signal),
+    ]
+    if process.no_new_privileges:
+        steps += _seccomp(container)
+    return [*steps, Step(Op.EXEC, f'exec "{process.args[0]}"')]
+
+
+def _cwd(process: spec.Process) -> str:
+    if not process.cwd.startswith("/"):
+        raise NativeError("process.cwd", 22, f"{process.cwd!r} is not absolute")
+    return f'enter "{process.cwd}"'
+
+
+def _candidates(process: spec.Process) -> tuple[str, ...]:
+    name = process.args[0]
+    if "/" in name or not name:
+        return (name,)
+    path = _DEFAULT_PATH
+    for entry in process.env:
+        if entry.startswith("PATH="):
+            path = entry[len("PATH=") :]
+    return tuple(f"{directory or '.'}/{name}" for directory in path.split(":"))
+
+
+def _rlimit(limit: spec.Rlimit) -> Step:
+    name = f"limit {limit.type}"
+    if limit.type not in _RLIMITS:
+        raise NativeError(name, 22, "unknown limit")
+    number = _RLIMITS.index(limit.type)
+    soft, hard = (_UNLIMITED if value < 0 else value for value in (limit.soft, limit.hard))
+    return Step(Op.RLIMIT, name, number=number, set=soft, clear=hard)
+
+
+def _mask(names: tuple[str, ...]) -> int:
+    from aiod.native import capabilities  # after the plan's own checks: it reads the kernel's
+
+    return capabilities.mask(names)
+
+
+def _seccomp(container: spec.Spec) -> list[Step]:
+    profile = container.linux.seccomp
+    if profile is None:
+        return []
+    from aiod.native import seccomp  # libseccomp's bindings, only for who has a profile
+
+    flags = 0
+    for name in profile.flags:
+        if name not in _SECCOMP_FLAGS:
+            raise NativeError("linux.seccomp.flags", 22, f"unknown: {name!r}")
+        flags |= _SECCOMP_FLAGS[name]
+    program = seccomp.compile_profile(profile)
+    return [Step(Op.SECCOMP, "install the seccomp filter", program=program, flags=flags)]
+
+
+def _labels(process: spec.Process) -> list[Step]:
+    """Confinement that takes effect at the execve."""
+    steps = []
+    if process.apparmor_profile and process.apparmor_profile != "unconfined":
+        steps.append(
+            Step(
+                Op.WRITE, f'apply the AppArmor profile "{process.apparmor_profile}"',
+                "/proc/thread-self/attr/apparmor/exec", f"exec {process.apparmor_profile}",
+            )
+        )  # fmt: skip
+    if process.selinux_label:
+        steps.append(
+            Step(
+                Op.WRITE, f'apply the SELinux label "{process.selinux_label}"',
+                "/proc/thread-self/attr/exec", process.selinux_label,
+            )
+        )  # fmt: skip
+    return steps
