@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from aiod.native import proc
@@ -49,12 +50,13 @@ class Task:
     is the caller's: the caller reaps it. `start_time` is as in `aiod.native.proc`.
     """
 
-    def __init__(self, steps: tuple[Step, ...], channel: socket.socket) -> None:
+    def __init__(self, steps: tuple[Step, ...], leading: int, channel: socket.socket) -> None:
         self.pid = -1
         self.pidfd = -1
         self.start_time = 0
         self.console_fd = -1
         self._steps = steps
+        self._leading = leading
         self._channel: socket.socket | None = channel
         self._early: deque[tuple[Any, int]] = deque()
 
@@ -103,11 +105,10 @@ class Task:
     def _receive_new(self) -> tuple[Any | None, int]:
         assert self._channel is not None
         try:
-            data, ancillary, _, _ = self._channel.recvmsg(
-                _REPORT, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
-        except ConnectionResetError:  # it ended with a word of ours unread
-            return None, -1
+            data, ancillary = self._receive_message(self._channel)
+        except ConnectionResetError:
+            # It ended with a word of ours unread. That is told first; what it said follows.
+            data, ancillary = self._receive_message(self._channel)
         if not data:
             return None, -1
         descriptor = -1
@@ -116,6 +117,10 @@ class Task:
         report = ffi.new("struct aiod_report *")
         ffi.memmove(report, data, len(data))
         return report, descriptor
+
+    @staticmethod
+    def _receive_message(channel: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        return channel.recvmsg(_REPORT, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)[:2]
 
     def _adopt_spawned(self) -> None:
         """Learn who the child is from the intermediate process, whoever speaks first."""
@@ -126,14 +131,9 @@ class Task:
             if report.kind == lib.AIOD_SPAWNED:
                 self.pid, self.pidfd = int(report.pid), descriptor
                 return
-            if report.kind == lib.AIOD_FAILED and self._is_leading(report.step):
+            if report.kind == lib.AIOD_FAILED and report.step < self._leading:
                 raise failure(self._steps, report)
             self._early.append((report, descriptor))
-
-    leading = 0
-
-    def _is_leading(self, step: int) -> bool:
-        return step < self.leading
 
     def _wait_created(self) -> None:
         report, descriptor = self._receive()
@@ -183,8 +183,7 @@ def exec_process(
 
 def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    task = Task(tuple(encoded.steps), ours)
-    task.leading = leading
+    task = Task(tuple(encoded.steps), leading, ours)
     pid, pidfd = ffi.new("int *"), ffi.new("int *", -1)
     with theirs:
         encoded.spawn.channel = theirs.fileno()
@@ -229,7 +228,7 @@ def _converse(task: Task, plan: Plan | ExecPlan, cgroup: CgroupLike | None) -> N
 
 
 @contextlib.contextmanager
-def _aborting(task: Task) -> Any:
+def _aborting(task: Task) -> Iterator[None]:
     try:
         yield
     except BaseException:
