@@ -13,6 +13,9 @@ from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op, Step
 
 
+_MOUNTS = (Op.ROOT_BIND, Op.ROOT_MOUNT, Op.MOUNT, Op.BIND)
+
+
 class Encoded:
     """A `struct aiod_spawn` of `steps`, with every descriptor that had to be opened for it.
 
@@ -22,6 +25,7 @@ class Encoded:
     def __init__(self, steps: Sequence[Step], argv: Sequence[str], env: Sequence[str]) -> None:
         self._keep: list[Any] = []
         self._opened: list[int] = []
+        self._prepared: list[Any] = []
         self.steps = steps
         self.array = ffi.new("struct aiod_step[]", len(steps))
         self.spawn = ffi.new("struct aiod_spawn *")
@@ -45,8 +49,8 @@ class Encoded:
 
     def close(self) -> None:
         """Close what was opened for the child."""
-        for step, target in zip(self.steps, self.array, strict=True):
-            if step.flags & Flag.PREPARED and step.op is not Op.SETNS and target.fd >= 0:
+        for target in self._prepared:
+            if target.fd >= 0:
                 os.close(target.fd)
                 target.fd = -1
         while self._opened:
@@ -73,6 +77,8 @@ class Encoded:
         elif step.candidates:
             target.keys = self._strings(step.candidates)
             target.count = len(step.candidates)
+        if step.op in _MOUNTS and step.flags & Flag.PREPARED:
+            self._prepared.append(target)
         if step.groups:
             groups = self._kept(ffi.new("unsigned int[]", list(step.groups)))
             target.groups, target.group_count = groups, len(step.groups)

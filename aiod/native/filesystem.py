@@ -45,9 +45,7 @@ class CgroupMount:
 def console(process: spec.Process, path: str) -> Step:
     """The step that makes the terminal, bound on `path` unless that is empty."""
     size = process.console_size or spec.ConsoleSize()
-    return Step(
-        Op.CONSOLE, "open a terminal", path=path, number=(size.height << 16) | size.width
-    )
+    return Step(Op.CONSOLE, "open a terminal", path=path, number=(size.height << 16) | size.width)
 
 
 class Builder:
@@ -146,10 +144,8 @@ class Builder:
             return [self._bind(mount.source, mount.destination, options)]
         return [self._filesystem(mount, name, options)]
 
-    def _filesystem(
-        self, mount: spec.Mount, name: str, options: mountoptions.MountOptions
-    ) -> Step:
-        attributes, flags = options.set, self._prepared(mount.type)
+    def _filesystem(self, mount: spec.Mount, name: str, options: mountoptions.MountOptions) -> Step:
+        attributes, flags = options.set, int(self._prepared(mount.type))
         if mount.type == "tmpfs":
             if all(key != "mode" for key, _ in options.data):
                 flags |= Flag.KEEP_MODE
@@ -162,9 +158,7 @@ class Builder:
             set=attributes, propagation=options.propagation,
         )  # fmt: skip
 
-    def _bind(
-        self, source: str, destination: str, options: mountoptions.MountOptions
-    ) -> Step:
+    def _bind(self, source: str, destination: str, options: mountoptions.MountOptions) -> Step:
         path = str(self._bundle / source)
         return Step(
             Op.BIND, f'bind "{path}" on "{destination}"', destination, path,

@@ -59,9 +59,7 @@ class ExecPlan(msgspec.Struct, frozen=True):
     oom_score_adj: int | None = None
 
 
-def build_plan(
-    container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, ...] = ()
-) -> Plan:
+def build_plan(container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, ...] = ()) -> Plan:
     """The plan of `container`, relative paths being below `bundle`.
 
     `cgroups` says what a mount of type `cgroup` shows: the container's own directory in each
@@ -163,9 +161,7 @@ def _namespaces(container: spec.Spec) -> tuple[list[str], list[Step]]:
             continue
         name = f'join the {namespace.type} namespace "{namespace.path}"'
         flag = NAMESPACES[namespace.type]
-        joined.append(
-            Step(Op.SETNS, name, source=namespace.path, type=namespace.type, flags=flag)
-        )
+        joined.append(Step(Op.SETNS, name, source=namespace.path, type=namespace.type, flags=flag))
     if "mount" not in made:
         raise NativeError("linux.namespaces", 22, "a container needs a mount namespace of its own")
     return made, sorted(joined, key=lambda step: step.type != "user")

@@ -102,7 +102,10 @@ def _rlimit(limit: spec.Rlimit) -> Step:
 def _mask(names: tuple[str, ...]) -> int:
     from aiod.native import capabilities  # after the plan's own checks: it reads the kernel's
 
-    return capabilities.mask(names)
+    try:
+        return capabilities.mask(names)
+    except KeyError as error:
+        raise NativeError("process.capabilities", 22, f"unknown: {error}") from error
 
 
 def _seccomp(container: spec.Spec) -> list[Step]:

@@ -61,7 +61,7 @@ class Flag(enum.IntFlag):
     OLD_MOUNT = 64
 
 
-class Sync(str, enum.Enum):
+class Sync(enum.StrEnum):
     """What the child waits for."""
 
     NONE = ""

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -193,7 +194,9 @@ static _Noreturn void run_intermediate(const struct aiod_spawn *spawn) {
 int aiod_prepare(struct aiod_spawn *spawn, struct aiod_report *report) {
     for (int i = 0; i < spawn->step_count; i++) {
         struct aiod_step *step = &spawn->steps[i];
-        if (!(step->flags & AIOD_PREPARED))
+        bool mounts = step->op == AIOD_ROOT_BIND || step->op == AIOD_ROOT_MOUNT ||
+                      step->op == AIOD_MOUNT || step->op == AIOD_BIND;
+        if (!mounts || !(step->flags & AIOD_PREPARED))
             continue;
         step->fd = aiod_mount_prepare(step, report);
         if (step->fd < 0) {
