@@ -12,7 +12,6 @@ from aiod.native._native import ffi, lib
 from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op, Step
 
-
 _MOUNTS = (Op.ROOT_BIND, Op.ROOT_MOUNT, Op.MOUNT, Op.BIND)
 
 

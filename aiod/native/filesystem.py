@@ -145,7 +145,8 @@ class Builder:
         return [self._filesystem(mount, name, options)]
 
     def _filesystem(self, mount: spec.Mount, name: str, options: mountoptions.MountOptions) -> Step:
-        attributes, flags = options.set, int(self._prepared(mount.type))
+        attributes = options.set
+        flags: int = self._prepared(mount.type)
         if mount.type == "tmpfs":
             if all(key != "mode" for key, _ in options.data):
                 flags |= Flag.KEEP_MODE

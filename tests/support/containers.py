@@ -18,9 +18,7 @@ from tests.support.rootfs import busybox_tar
 
 MOUNTS = (
     spec.Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
-    spec.Mount(
-        "/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")
-    ),
+    spec.Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
     spec.Mount(
         "/dev/pts",
         "devpts",
@@ -62,7 +60,9 @@ class Box:
         for name in ("rootfs", "upper", "work"):
             (self.base / name).mkdir()
 
-    def spec(self, *args: str, mounts: tuple[spec.Mount, ...] = (), **process: object) -> spec.Spec:
+    def describe(
+        self, *args: str, mounts: tuple[spec.Mount, ...] = (), **process: object
+    ) -> spec.Spec:
         """A container that runs `args`; `process` are fields of spec.Process."""
         options = [f"lowerdir={directory}" for directory in self.lower]
         options += [f"upperdir={self.base / 'upper'}", f"workdir={self.base / 'work'}"]
@@ -80,21 +80,28 @@ class Box:
         """Set up, not started; ended with the box."""
         with _null() as null:
             streams = (null, null, null) if stdio is None else stdio
-            task = runtime.create(plan.build_plan(container, self.base), streams, None)
+            return self._create(plan.build_plan(container, self.base), streams)
+
+    def _create(self, made: plan.Plan, streams: tuple[int, int, int]) -> runtime.Task:
+        task = runtime.create(made, streams, None)
         self.tasks.append(task)
         return task
 
     def run(self, container: spec.Spec) -> Result:
         """Run it to its end."""
-        if container.process is not None and container.process.terminal:
-            return finish(self.create(container, (-1, -1, -1)))
+        return self.run_plan(plan.build_plan(container, self.base))
+
+    def run_plan(self, made: plan.Plan) -> Result:
+        """Run it to its end."""
+        if made.terminal:
+            return finish(self._create(made, (-1, -1, -1)))
         with _null() as null, _pipe() as (read, write):
-            task = self.create(container, (null, write, write))
+            task = self._create(made, (null, write, write))
             return finish(task, read, write)
 
     def sleeper(self, **process: object) -> tuple[runtime.Task, spec.Spec]:
         """A started container that waits, and its specification."""
-        container = self.spec("sleep", "1000", **process)  # type: ignore[arg-type]
+        container = self.describe("sleep", "1000", **process)  # type: ignore[arg-type]
         task = self.create(container)
         task.start()
         return task, container

@@ -100,11 +100,12 @@ int aiod_open_parent_in(int root, const char *path, const char **name) {
     return aiod_make_directory_in(root, length ? directory : "/");
 }
 
-int aiod_make_file_in(int root, const char *path) {
+static int make_file(int root, const char *path, int links) {
     int fd = aiod_open_in(root, path, O_PATH);
     if (fd != -ENOENT)
         return fd;
     const char *name;
+    char followed[PATH_MAX];
     int parent = aiod_open_parent_in(root, path, &name);
     if (parent < 0)
         return parent;
@@ -112,6 +113,13 @@ int aiod_make_file_in(int root, const char *path) {
     int error = made < 0 ? -errno : 0;
     if (made >= 0)
         close(made);
+    bool dangling = error == -EEXIST && links > 0;
+    if (dangling)
+        error = follow(parent, name, path, (size_t)(name - path), "", followed);
     close(parent);
-    return error ? error : aiod_open_in(root, path, O_PATH);
+    if (error)
+        return error;
+    return dangling ? make_file(root, followed, links - 1) : aiod_open_in(root, path, O_PATH);
 }
+
+int aiod_make_file_in(int root, const char *path) { return make_file(root, path, LINKS); }

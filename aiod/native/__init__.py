@@ -1,0 +1,1 @@
+"""What touches the kernel: the container runtime, cgroups, seccomp, and the shim's core in C."""
