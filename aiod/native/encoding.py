@@ -12,6 +12,7 @@ from aiod.native._native import ffi, lib
 from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op, Step
 
+_HOME_SIZE = 1024
 _MOUNTS = (Op.ROOT_BIND, Op.ROOT_MOUNT, Op.MOUNT, Op.BIND)
 
 
@@ -32,13 +33,22 @@ class Encoded:
         self.spawn.step_count = len(steps)
         self.spawn.cgroup_fd = -1
         self.spawn.argv = self._strings([*argv, None])
-        self.spawn.envp = self._strings([*env, None])
+        self.spawn.envp = self._environment(steps, env)
         try:
             for target, step in zip(self.array, steps, strict=True):
                 self._fill(target, step)
         except BaseException:
             self.close()
             raise
+
+    def _environment(self, steps: Sequence[Step], env: Sequence[str]) -> Any:
+        """`env`, with a HOME that the child fills in if a step is for that."""
+        pointers = [self._kept(ffi.new("char[]", _bytes(entry))) for entry in env]
+        if any(step.op is Op.HOME for step in steps):
+            self.spawn.home = self._kept(ffi.new("char[]", b"HOME=/".ljust(_HOME_SIZE, b"\0")))
+            self.spawn.home_size = _HOME_SIZE
+            pointers.append(self.spawn.home)
+        return self._kept(ffi.new("char *[]", [*pointers, ffi.NULL]))
 
     def prepare(self) -> None:
         """Make the mounts that only the parent may make. Raises NativeError."""

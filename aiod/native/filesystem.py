@@ -111,7 +111,7 @@ class Builder:
         path = str(self._bundle / root.path)
         if not mounts or mounts[0].destination != "/":
             name = f'bind the root "{path}"'
-            flags = Flag.RECURSIVE | self._prepared("bind")
+            flags = int(Flag.RECURSIVE) | self._prepared("bind")
             return Step(Op.ROOT_BIND, name, path=path, source=path, flags=flags)
         mount = mounts.pop(0)
         name = f'mount "{mount.type}" on "/"'
@@ -129,7 +129,8 @@ class Builder:
         )  # fmt: skip
 
     def _prepared(self, kind: str) -> int:
-        return Flag.PREPARED if "user" in self._made and kind in _PREPARED | {"bind"} else 0
+        hosts = "user" in self._made and kind in _PREPARED | {"bind"}
+        return int(Flag.PREPARED) if hosts else 0
 
     def _mount(self, mount: spec.Mount) -> list[Step]:
         if not mount.destination.startswith("/"):
@@ -146,7 +147,7 @@ class Builder:
 
     def _filesystem(self, mount: spec.Mount, name: str, options: mountoptions.MountOptions) -> Step:
         attributes = options.set
-        flags: int = self._prepared(mount.type)
+        flags = self._prepared(mount.type)
         if mount.type == "tmpfs":
             if all(key != "mode" for key, _ in options.data):
                 flags |= Flag.KEEP_MODE

@@ -36,6 +36,8 @@ def settle(process: spec.Process, container: spec.Spec) -> list[Step]:
     umask = _DEFAULT_UMASK if user.umask is None else user.umask
     rights = process.capabilities or spec.Capabilities()
     steps = [_rlimit(limit) for limit in process.rlimits]
+    if not any(entry.startswith("HOME=") for entry in process.env):
+        steps.append(Step(Op.HOME, "look up the home directory", uid=user.uid))
     steps += [
         Step(Op.STDIO, "set up the standard streams", uid=user.uid),
         Step(Op.CWD, _cwd(process), path=process.cwd),

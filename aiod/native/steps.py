@@ -47,6 +47,7 @@ class Op(enum.IntEnum):
     LOOKUP = 33
     READY = 34
     EXEC = 35
+    HOME = 36
 
 
 class Flag(enum.IntFlag):

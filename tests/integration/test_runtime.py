@@ -187,6 +187,14 @@ def test_working_directory_that_leads_out_is_refused(box: Box) -> None:
         box.run(box.describe("pwd", cwd="/proc/self/fd/5"))
 
 
+@pytest.mark.parametrize(("uid", "home"), [(0, "/root"), (1000, "/home"), (12, "/")])
+def test_home_is_the_users(box: Box, uid: int, home: str) -> None:
+    container = box.describe("sh", "-c", "echo $HOME", user=spec.User(uid), env=ENV_BIN)
+    assert box.run(container).output == f"{home}\n"
+    container = box.describe("sh", "-c", "echo $HOME", env=(*ENV_BIN, "HOME=/mine"))
+    assert box.run(container).output == "/mine\n"
+
+
 def test_limits_and_oom_score(box: Box) -> None:
     current = int(Path("/proc/self/oom_score_adj").read_text())
     container = box.describe(

@@ -67,6 +67,7 @@ int aiod_step_cwd(struct child *child, const struct aiod_step *step);
 int aiod_step_lookup(struct child *child, const struct aiod_step *step);
 int aiod_step_ready(struct child *child, const struct aiod_step *step);
 int aiod_step_exec(struct child *child);
+int aiod_step_home(struct child *child, const struct aiod_step *step);
 int aiod_close_on_exec(void);
 
 #endif

@@ -98,6 +98,8 @@ static int run_process_step(struct child *child, const struct aiod_step *step) {
         return aiod_step_ready(child, step);
     case AIOD_EXEC:
         return aiod_step_exec(child);
+    case AIOD_HOME:
+        return aiod_step_home(child, step);
     default:
         return -ENOSYS;
     }
