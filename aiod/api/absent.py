@@ -113,7 +113,7 @@ def routes() -> list[Route]:
     """Every route of the specification that no other module has; to be put last."""
     table = ((_LATER, _later), (_SWARM, _no_swarm), (_SWARM_BY_DESIGN, _never))
     return [
-        Route(*line.split(), handler)
+        Route(method, pattern, handler)
         for lines, handler in table
-        for line in lines.strip().splitlines()
+        for method, pattern in map(str.split, lines.strip().splitlines())
     ]

@@ -30,7 +30,9 @@ def _key(part: str) -> int:
             return ord(value) - ord("a") + 1
         if value in _CONTROL:
             return _CONTROL[value]
-    raise InvalidParameterError(f"Invalid detach keys ({part}) provided: unknown character {part!r}")
+    raise InvalidParameterError(
+        f"Invalid detach keys ({part}) provided: unknown character {part!r}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

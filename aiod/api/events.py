@@ -74,8 +74,12 @@ def _passes(event: EventRecord, name: str, values: list[str]) -> bool:
     if name == "label":
         return all(_has_label(event.attributes, value) for value in values)
     if name == "image":
-        known = (event.actor_id, event.attributes.get("name", ""), event.attributes.get("image", ""))
-        return any(_image_matches(value, known) for value in values)
+        names = (
+            event.actor_id,
+            event.attributes.get("name", ""),
+            event.attributes.get("image", ""),
+        )
+        return any(_image_matches(value, names) for value in values)
     known = (event.actor_id, event.attributes.get("name", ""))
     return event.type == name and any(_actor_matches(value, known) for value in values)
 
@@ -110,7 +114,7 @@ class EventRoutes:
         left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
         async with replies.JsonLines(call) as lines:
             try:
-                async with asyncio.timeout(left if left else None):
+                async with asyncio.timeout(left or None):
                     async for event in self._selected(since, until, left):
                         if matches(event, filters):
                             await lines.send(message(event))

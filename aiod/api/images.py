@@ -118,9 +118,7 @@ async def _present(name: str) -> AsyncIterator[ProgressMessage]:
     yield ProgressMessage(status=f"Status: Image is up to date for {name}")
 
 
-async def _progress(
-    call: Call, messages: AsyncIterator[ProgressMessage]
-) -> web.StreamResponse:
+async def _progress(call: Call, messages: AsyncIterator[ProgressMessage]) -> web.StreamResponse:
     """Stream progress. A failure before the first message has its own status; a later one
     is the stream's last line, as the header is sent by then."""
     try:

@@ -4,6 +4,7 @@ Must not know how a container is given its network.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
@@ -40,10 +41,10 @@ class NetworkView(msgspec.Struct, frozen=True):
     Internal: bool = False
     Attachable: bool = False
     Ingress: bool = False
-    ConfigFrom: dict[str, str] = {"Network": ""}  # noqa: RUF012 (msgspec copies defaults)
+    ConfigFrom: dict[str, str] = {"Network": ""}
     ConfigOnly: bool = False
-    Options: dict[str, str] = {}  # noqa: RUF012
-    Labels: dict[str, str] = {}  # noqa: RUF012
+    Options: dict[str, str] = {}
+    Labels: dict[str, str] = {}
 
 
 def network_id(engine_id: str, name: str) -> str:
@@ -80,7 +81,7 @@ class NetworkRoutes:
 
 
 def _matches(network: NetworkView, filters: params.Filters) -> bool:
-    known = {
+    known: dict[str, Callable[[str], bool]] = {
         "name": lambda value: value in network.Name,
         "id": lambda value: value in network.Id,
         "driver": lambda value: value == network.Driver,

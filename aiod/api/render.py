@@ -58,7 +58,7 @@ class NetworkSettings(msgspec.Struct, frozen=True):
     SandboxKey: str
     Bridge: str = ""
     SandboxID: str = ""
-    Ports: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies defaults)
+    Ports: dict[str, Any] = {}
     HairpinMode: bool = False
     LinkLocalIPv6Address: str = ""
     LinkLocalIPv6PrefixLen: int = 0
@@ -242,9 +242,7 @@ class Renderer:
         self._paths = paths
         self._network_ids = network_ids
 
-    def inspect(
-        self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None
-    ) -> Inspect:
+    def inspect(self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None) -> Inspect:
         """The whole of one container."""
         directory = self._paths.container(record.id)
         return Inspect(

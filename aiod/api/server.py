@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 
@@ -50,7 +50,7 @@ class Counters:
     """What `/metrics` tells of requests: how many by route and status, and seconds spent."""
 
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     in_flight: int = 0
 
 

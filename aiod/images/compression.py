@@ -10,7 +10,7 @@ import lzma
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 import zstandard
 
@@ -193,7 +193,7 @@ def _decoder(raw: _CountingReader, head: bytes) -> tuple[Reader, bool]:
         return _Inflater(raw, _Gzip), True
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        return decompressor.stream_reader(raw, read_across_frames=True), True
+        return decompressor.stream_reader(cast("IO[bytes]", raw), read_across_frames=True), True
     if head.startswith(b"BZh"):
         return _Inflater(raw, bz2.BZ2Decompressor), True
     if head.startswith(b"\xfd7zXZ\x00"):

@@ -258,7 +258,7 @@ def _parse_header(block: bytes) -> TarEntry:
 
 def _signed_sum(block: bytes) -> int:
     """Some historic tars summed signed bytes; POSIX tells readers to accept both."""
-    signed = struct.unpack("512b", block)
+    signed: tuple[int, ...] = struct.unpack("512b", block)
     return sum(signed[:148]) + 8 * 32 + sum(signed[156:])
 
 

@@ -88,9 +88,7 @@ def parse(text: str) -> Reference:
     if match is None or match["domain"] is None:
         raise InvalidParameterError("invalid reference format")
     if len(match["path"]) > _PATH_MAX:
-        raise InvalidParameterError(
-            f"repository name must not be more than {_PATH_MAX} characters"
-        )
+        raise InvalidParameterError(f"repository name must not be more than {_PATH_MAX} characters")
     if match["digest"] is not None:
         check_digest(match["digest"])
     return Reference(match["domain"], match["path"], match["tag"], match["digest"])
@@ -159,7 +157,9 @@ def _split_domain(text: str) -> tuple[str, str]:
     return domain, remainder
 
 
-_GLOB_TOKEN = re.compile(r"(?P<star>\*)|(?P<any>\?)|\[(?P<set>\^?(?:\\.|[^\]\\])+)\]|\\(?P<esc>.)", re.S)
+_GLOB_TOKEN = re.compile(
+    r"(?P<star>\*)|(?P<any>\?)|\[(?P<set>\^?(?:\\.|[^\]\\])+)\]|\\(?P<esc>.)", re.DOTALL
+)
 
 
 def _compile_glob(pattern: str) -> re.Pattern[str]:
@@ -177,7 +177,7 @@ def _compile_glob(pattern: str) -> re.Pattern[str]:
         out.append(_glob_piece(match))
         position = match.end()
     try:
-        return re.compile("".join(out), re.S)
+        return re.compile("".join(out), re.DOTALL)
     except re.error as error:
         raise InvalidParameterError(f"syntax error in pattern {pattern!r}") from error
 

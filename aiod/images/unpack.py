@@ -61,9 +61,7 @@ def split_name(name: bytes, what: str = "entry") -> tuple[bytes, ...]:
     return parts
 
 
-def unpack(
-    source: Reader, directory: str, limits: Limits, cancelled: threading.Event
-) -> int:
+def unpack(source: Reader, directory: str, limits: Limits, cancelled: threading.Event) -> int:
     """Apply the tar to `directory`, which must be empty; returns the bytes of its files.
 
     Raises InvalidParameterError with the reason when the tar is damaged, hostile or beyond
@@ -251,9 +249,7 @@ class _Unpacker:
             fd = self.tree.open(parts[:-1], create=True)
             if target != parts:
                 self._remove(fd, parts[-1])
-            os.link(
-                target[-1], parts[-1], src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False
-            )
+            os.link(target[-1], parts[-1], src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError as error:
             raise _no_target(target) from error
         finally:

@@ -17,12 +17,20 @@ for _cdef in _cdefs:
 ffi.set_source(
     "aiod.native._native",
     "".join(f'#include "{c.stem}.h"\n' for c in _cdefs),
-    sources=[str(c.relative_to(Path.cwd())) if c.is_relative_to(Path.cwd()) else str(c)
-             for c in sorted(SOURCE.glob("*.c"))],
+    sources=[
+        str(c.relative_to(Path.cwd())) if c.is_relative_to(Path.cwd()) else str(c)
+        for c in sorted(SOURCE.glob("*.c"))
+    ],
     depends=[str(h) for h in sorted(SOURCE.glob("*.h"))],
     include_dirs=[str(SOURCE)],
     libraries=["seccomp"],
-    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"],
+    extra_compile_args=[
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror=implicit-function-declaration",
+    ],
 )
 
 if __name__ == "__main__":

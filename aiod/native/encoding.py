@@ -32,6 +32,7 @@ class Encoded:
         self.spawn.steps = self.array
         self.spawn.step_count = len(steps)
         self.spawn.cgroup_fd = -1
+        self.spawn.listener = -1
         self.spawn.argv = self._strings([*argv, None])
         self.spawn.envp = self._environment(steps, env)
         try:
@@ -49,6 +50,12 @@ class Encoded:
             self.spawn.home_size = _HOME_SIZE
             pointers.append(self.spawn.home)
         return self._kept(ffi.new("char *[]", [*pointers, ffi.NULL]))
+
+    def outlive(self) -> None:
+        """Have the process outlive the thread that makes it."""
+        for target in self.array:
+            if target.op == Op.READY:
+                target.number = 0
 
     def prepare(self) -> None:
         """Make the mounts that only the parent may make. Raises NativeError."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiod.native import mountoptions, spec
 from aiod.native.errors import NativeError
-from aiod.native.steps import Flag, Op, Step
+from aiod.native.steps import Flag, Op, Step, Sync
 
 _DEVICES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
 _LINKS = (
@@ -77,6 +77,9 @@ class Builder:
             Step(Op.WRITE, f'set sysctl "{key}"', path=_sysctl(key), source=value)
             for key, value in linux.sysctl.items()
         ]
+        hooks = container.hooks or spec.Hooks()
+        if hooks.prestart or hooks.create_runtime or hooks.create_container:
+            steps.append(Step(Op.SYNC, "run the hooks", flags=Flag.TELL, sync=Sync.HOOKS))
         steps.append(Step(Op.PIVOT, "make it the root"))
         steps += self._root_propagation()
         steps += self._late

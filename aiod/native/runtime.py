@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from aiod.native import proc
@@ -43,6 +43,10 @@ class CgroupLike(Protocol):
         """Move a process into it, in every hierarchy. Raises OSError or NativeError."""
 
 
+Hooks = Callable[["Task"], None]
+"""Runs the hooks of a creation, the task having a pid and a pidfd. Raises NativeError."""
+
+
 class Task:
     """A process that is set up, and waits for `start`.
 
@@ -69,8 +73,7 @@ class Task:
         if channel is None:
             raise NativeError("start", 0, "the process was started or ended before")
         try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                channel.send(b"s")
+            self.tell(b"s")
             report, _ = self._receive()
             if report is not None:
                 raise failure(self._steps, report)
@@ -135,29 +138,61 @@ class Task:
                 raise failure(self._steps, report)
             self._early.append((report, descriptor))
 
-    def _wait_created(self) -> None:
+    def wait_for(self, kind: int) -> int:
+        """Wait until the child says `kind`; the descriptor that came with it, or -1.
+
+        Raises NativeError with what it says instead.
+        """
         report, descriptor = self._receive()
         if report is None:
             raise NativeError("create", 0, "the process ended unexpectedly")
-        if report.kind == lib.AIOD_FAILED:
+        if report.kind != kind:
             raise failure(self._steps, report)
-        self.console_fd = descriptor
+        return descriptor
+
+    def tell(self, word: bytes) -> None:
+        """Let the child go on; if it is gone, what it said is still to be read."""
+        if self._channel is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._channel.send(word)
 
 
-def create(plan: Plan, stdio: tuple[int, int, int], cgroup: CgroupLike | None) -> Task:
+def create(
+    plan: Plan,
+    stdio: tuple[int, int, int],
+    cgroup: CgroupLike | None,
+    *,
+    hooks: Hooks | None = None,
+    listener: int = -1,
+) -> Task:
     """Make a container's first process, set up and waiting, in `cgroup`.
 
-    `stdio` are the child's ends (they stay the caller's), -1 with a terminal. The process gets
-    SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG). Raises NativeError.
+    `stdio` are the child's ends (they stay the caller's), -1 with a terminal. `hooks` is called
+    when the namespaces are there and the root is not entered yet.
+
+    The process gets SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG) unless it
+    has a `listener`, a listening SEQPACKET socket: it outlives the caller then, and is started
+    through that (`start_by`). Raises NativeError.
     """
     with contextlib.closing(Encoded(plan.steps, plan.argv, plan.env)) as encoded:
         encoded.spawn.clone_flags = plan.clone_flags
         encoded.spawn.leading = plan.leading
+        encoded.spawn.listener = listener
+        if listener >= 0:
+            encoded.outlive()
         encoded.prepare()
         task = _spawn(encoded, stdio, plan.leading)
     with _aborting(task):
-        _converse(task, plan, cgroup)
+        _converse(task, plan, cgroup, hooks)
     return task
+
+
+def start_by(visitor: socket.socket, plan: Plan) -> None:
+    """Start a process that has a listener, `visitor` being connected to it.
+
+    `plan` is the one it was created by. Raises NativeError if its command cannot be executed.
+    """
+    Task(plan.steps, 0, visitor).start()
 
 
 def exec_process(
@@ -204,7 +239,9 @@ def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
     return task
 
 
-def _converse(task: Task, plan: Plan | ExecPlan, cgroup: CgroupLike | None) -> None:
+def _converse(
+    task: Task, plan: Plan | ExecPlan, cgroup: CgroupLike | None, hooks: Hooks | None = None
+) -> None:
     """Do what the child waits for, in the order it waits."""
     task.start_time = _start_time(task.pid)
     if plan.oom_score_adj is not None:
@@ -213,18 +250,27 @@ def _converse(task: Task, plan: Plan | ExecPlan, cgroup: CgroupLike | None) -> N
         if step.sync is Sync.NONE:
             continue
         try:
-            if step.sync is Sync.MAPS and isinstance(plan, Plan):
-                _write_maps(task.pid, plan)
-            elif step.sync is Sync.CGROUP and cgroup is not None:
-                cgroup.add(task.pid)
+            _answer(task, plan, step, cgroup, hooks)
         except OSError as error:
             # A child that failed meanwhile says why itself, and that came first.
-            if error.errno != 3:
+            if not isinstance(error, ProcessLookupError):
                 raise NativeError(step.name, error.errno or 0) from error
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            assert task._channel is not None
-            task._channel.send(b"g")
-    task._wait_created()
+        task.tell(b"g")
+    task.console_fd = task.wait_for(lib.AIOD_CREATED)
+
+
+def _answer(
+    task: Task, plan: Plan | ExecPlan, step: Step, cgroup: CgroupLike | None, hooks: Hooks | None
+) -> None:
+    if step.sync is Sync.MAPS and isinstance(plan, Plan):
+        _write_maps(task.pid, plan)
+    elif step.sync is Sync.CGROUP and cgroup is not None:
+        cgroup.add(task.pid)
+    elif step.sync is Sync.HOOKS:
+        task.wait_for(lib.AIOD_REACHED)
+        if hooks is None:
+            raise NativeError(step.name, 95, "hooks are not supported here")
+        hooks(task)
 
 
 @contextlib.contextmanager

@@ -14,14 +14,14 @@ class _Base(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     pass
 
 
-class ConsoleSize(_Base):
+class ConsoleSize(_Base, frozen=True):
     """Rows and columns of the terminal."""
 
     height: int = 0
     width: int = 0
 
 
-class User(_Base):
+class User(_Base, frozen=True):
     """Who the process runs as, inside the container's user namespace."""
 
     uid: int = 0
@@ -30,7 +30,7 @@ class User(_Base):
     additional_gids: tuple[int, ...] = ()
 
 
-class Capabilities(_Base):
+class Capabilities(_Base, frozen=True):
     """The five sets of capabilities(7), each by names such as `CAP_CHOWN`."""
 
     bounding: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Capabilities(_Base):
     ambient: tuple[str, ...] = ()
 
 
-class Rlimit(_Base):
+class Rlimit(_Base, frozen=True):
     """One limit of setrlimit(2); 2**64-1 means unlimited."""
 
     type: str
@@ -48,7 +48,7 @@ class Rlimit(_Base):
     hard: int
 
 
-class Process(_Base):
+class Process(_Base, frozen=True):
     """The process to execute. `cwd` must be absolute."""
 
     args: tuple[str, ...] = ()
@@ -65,14 +65,14 @@ class Process(_Base):
     selinux_label: str = ""
 
 
-class Root(_Base):
+class Root(_Base, frozen=True):
     """The root filesystem: a directory, absolute or relative to the bundle."""
 
     path: str = "rootfs"
     readonly: bool = False
 
 
-class IdMapping(_Base):
+class IdMapping(_Base, frozen=True):
     """One range of user_namespaces(7)."""
 
     container_id: int = msgspec.field(name="containerID", default=0)
@@ -80,7 +80,7 @@ class IdMapping(_Base):
     size: int = 0
 
 
-class Mount(_Base):
+class Mount(_Base, frozen=True):
     """One mount, in the order given. A bind's `type` is "bind" or its options have `bind`."""
 
     destination: str
@@ -91,7 +91,7 @@ class Mount(_Base):
     gid_mappings: tuple[IdMapping, ...] = ()
 
 
-class Hook(_Base):
+class Hook(_Base, frozen=True):
     """A program run at a point of the lifecycle; the state is on its standard input."""
 
     path: str
@@ -100,7 +100,7 @@ class Hook(_Base):
     timeout: int | None = None
 
 
-class Hooks(_Base):
+class Hooks(_Base, frozen=True):
     """The hooks' points (config.md, "POSIX-platform Hooks")."""
 
     prestart: tuple[Hook, ...] = ()
@@ -111,14 +111,14 @@ class Hooks(_Base):
     poststop: tuple[Hook, ...] = ()
 
 
-class Namespace(_Base):
+class Namespace(_Base, frozen=True):
     """A namespace to make, or with `path` to join."""
 
     type: str
     path: str = ""
 
 
-class Device(_Base):
+class Device(_Base, frozen=True):
     """A device node to make. `file_mode` is its permission bits."""
 
     type: str
@@ -130,7 +130,7 @@ class Device(_Base):
     gid: int = 0
 
 
-class DeviceCgroup(_Base):
+class DeviceCgroup(_Base, frozen=True):
     """One rule of the devices controller; None matches every number."""
 
     allow: bool
@@ -140,7 +140,7 @@ class DeviceCgroup(_Base):
     access: str = "rwm"
 
 
-class Memory(_Base):
+class Memory(_Base, frozen=True):
     """Bytes; -1 is unlimited. `swap` counts memory and swap together."""
 
     limit: int | None = None
@@ -151,7 +151,7 @@ class Memory(_Base):
     disable_oom_killer: bool = msgspec.field(name="disableOOMKiller", default=False)
 
 
-class Cpu(_Base):
+class Cpu(_Base, frozen=True):
     """Shares (v1 weight), quota and period in microseconds, cpusets as lists."""
 
     shares: int | None = None
@@ -165,13 +165,13 @@ class Cpu(_Base):
     mems: str = ""
 
 
-class Pids(_Base):
+class Pids(_Base, frozen=True):
     """The most tasks; -1 or 0 is unlimited."""
 
     limit: int = -1
 
 
-class WeightDevice(_Base):
+class WeightDevice(_Base, frozen=True):
     """A weight of one block device, 10 to 1000."""
 
     major: int
@@ -180,7 +180,7 @@ class WeightDevice(_Base):
     leaf_weight: int | None = None
 
 
-class ThrottleDevice(_Base):
+class ThrottleDevice(_Base, frozen=True):
     """A rate of one block device, bytes or operations a second."""
 
     major: int
@@ -188,7 +188,7 @@ class ThrottleDevice(_Base):
     rate: int
 
 
-class BlockIO(_Base):
+class BlockIO(_Base, frozen=True):
     """Block IO weights and limits."""
 
     weight: int | None = None
@@ -204,14 +204,14 @@ class BlockIO(_Base):
     )
 
 
-class HugepageLimit(_Base):
+class HugepageLimit(_Base, frozen=True):
     """A limit in bytes of one page size, such as `2MB`."""
 
     page_size: str
     limit: int
 
 
-class Resources(_Base):
+class Resources(_Base, frozen=True):
     """What the container's cgroup allows."""
 
     devices: tuple[DeviceCgroup, ...] = ()
@@ -223,7 +223,7 @@ class Resources(_Base):
     unified: dict[str, str] = {}
 
 
-class SeccompArg(_Base):
+class SeccompArg(_Base, frozen=True):
     """A comparison of one argument of a system call."""
 
     index: int
@@ -232,7 +232,7 @@ class SeccompArg(_Base):
     value_two: int = 0
 
 
-class SeccompSyscalls(_Base):
+class SeccompSyscalls(_Base, frozen=True):
     """One rule: these calls, if every argument matches, get this action."""
 
     names: tuple[str, ...]
@@ -241,7 +241,7 @@ class SeccompSyscalls(_Base):
     args: tuple[SeccompArg, ...] = ()
 
 
-class Seccomp(_Base):
+class Seccomp(_Base, frozen=True):
     """A filter (config-linux.md, "Seccomp")."""
 
     default_action: str
@@ -252,7 +252,7 @@ class Seccomp(_Base):
     listener_path: str = ""
 
 
-class Linux(_Base):
+class Linux(_Base, frozen=True):
     """The Linux part."""
 
     namespaces: tuple[Namespace, ...] = ()
@@ -269,7 +269,7 @@ class Linux(_Base):
     mount_label: str = ""
 
 
-class Spec(_Base):
+class Spec(_Base, frozen=True):
     """A whole `config.json`."""
 
     oci_version: str = "1.2.0"

@@ -68,6 +68,7 @@ class Sync(enum.StrEnum):
     NONE = ""
     MAPS = "id maps"
     CGROUP = "cgroup"
+    HOOKS = "hooks"
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -101,8 +101,16 @@ class Core:
         """
         return _check(
             lib.aiod_core_add(
-                self._core, pid, outputs.output, outputs.error, outputs.terminal,
-                _DRIVERS[log.driver], os.fsencode(log.path), log.max_size, log.max_file, held,
+                self._core,
+                pid,
+                outputs.output,
+                outputs.error,
+                outputs.terminal,
+                _DRIVERS[log.driver],
+                os.fsencode(log.path),
+                log.max_size,
+                log.max_file,
+                held,
             ),
             f"open log {log.path!r}",
         )

@@ -67,7 +67,8 @@ def _become_shim(request: protocol.SpawnRequest, reply: socket.socket) -> NoRetu
     os.umask(0o022)
     errors = os.open(
         Path(request.directory) / protocol.ERROR_LOG_FILE,
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600,
+        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+        0o600,
     )
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     kept = os.dup(reply.detach())

@@ -3,11 +3,10 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 from aiohttp import web
 
 from aiod.api import absent, listen, params, replies
@@ -17,13 +16,6 @@ from aiod.api.server import ApiServer, Counters
 from aiod.config import DaemonConfig, Paths
 
 Talk = Callable[[HijackedStream], Awaitable[None]]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    if request.param == "uvloop":
-        return uvloop.EventLoopPolicy()
-    return asyncio.DefaultEventLoopPolicy()
 
 
 class Site:
@@ -113,11 +105,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     made.listener.close()
     await made.server.close()
     assert not (tmp_path / "d.sock").exists()
-
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_leaks() -> Iterator[None]:
-    yield
 
 
 def descriptors() -> int:

@@ -11,6 +11,7 @@
 
 struct child {
     const struct aiod_spawn *spawn;
+    int channel;
     int root;    /* the container's root, O_PATH */
     int console; /* the terminal's master and slave */
     int slave;
@@ -30,6 +31,7 @@ int aiod_make_file_in(int root, const char *path);
 void aiod_detail(struct aiod_report *report, const char *text);
 int aiod_tell(int channel, const struct aiod_report *report, int fd);
 int aiod_await(int channel);
+int aiod_hear(int channel);
 
 /* mounts.c */
 int aiod_mount_prepare(const struct aiod_step *step, struct aiod_report *report);

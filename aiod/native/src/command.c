@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -122,16 +123,33 @@ int aiod_step_lookup(struct child *child, const struct aiod_step *step) {
     return worst;
 }
 
+/* Whoever connects and goes without a word has started nothing. */
+static int await_visitor(struct child *child) {
+    close(child->channel);
+    for (;;) {
+        child->channel = accept4(child->spawn->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (child->channel < 0 && errno != EINTR && errno != ECONNABORTED)
+            return -errno;
+        if (child->channel < 0)
+            continue;
+        if (aiod_hear(child->channel) > 0)
+            return 0;
+        close(child->channel);
+    }
+}
+
 int aiod_step_ready(struct child *child, const struct aiod_step *step) {
     /* Only now: a change of credentials would have cleared it (prctl(2)). A parent that died
      * before is noticed at the channel's end of file. */
     if (prctl(PR_SET_PDEATHSIG, (int)step->number, 0, 0, 0) < 0)
         return -errno;
     child->report.kind = AIOD_CREATED;
-    int error = aiod_tell(child->spawn->channel, &child->report, child->console);
+    int error = aiod_tell(child->channel, &child->report, child->console);
     if (child->console >= 0)
         close(child->console);
-    return error ? error : aiod_await(child->spawn->channel);
+    if (error)
+        return error;
+    return child->spawn->listener < 0 ? aiod_await(child->channel) : await_visitor(child);
 }
 
 int aiod_step_exec(struct child *child) {

@@ -38,12 +38,18 @@ int aiod_tell(int channel, const struct aiod_report *report, int fd) {
 
 /* End of file: whoever made this process is gone, and nobody would supervise the container. */
 int aiod_await(int channel) {
+    int got = aiod_hear(channel);
+    if (got == 0)
+        _exit(125);
+    return got < 0 ? got : 0;
+}
+
+/* 1: a word; 0: the other end is closed. */
+int aiod_hear(int channel) {
     char word;
     ssize_t got;
     do
         got = recv(channel, &word, 1, 0);
     while (got < 0 && errno == EINTR);
-    if (got == 0)
-        _exit(125);
-    return got < 0 ? -errno : 0;
+    return got < 0 ? -errno : got > 0;
 }

@@ -28,7 +28,7 @@ static _Noreturn void fail(struct child *child, int step, int error) {
     child->report.kind = AIOD_FAILED;
     child->report.step = step;
     child->report.error = -error;
-    aiod_tell(child->spawn->channel, &child->report, -1);
+    aiod_tell(child->channel, &child->report, -1);
     _exit(ENDED);
 }
 
@@ -46,11 +46,11 @@ static int sync_parent(struct child *child, int index, const struct aiod_step *s
     if (step->flags & AIOD_TELL) {
         child->report.kind = AIOD_REACHED;
         child->report.step = index;
-        int error = aiod_tell(child->spawn->channel, &child->report, -1);
+        int error = aiod_tell(child->channel, &child->report, -1);
         if (error)
             return error;
     }
-    return aiod_await(child->spawn->channel);
+    return aiod_await(child->channel);
 }
 
 static int result(long value) { return value < 0 ? -errno : 0; }
@@ -151,7 +151,8 @@ static int run_step(struct child *child, int index, const struct aiod_step *step
 }
 
 static void begin(struct child *child, const struct aiod_spawn *spawn) {
-    *child = (struct child){.spawn = spawn, .root = -1, .console = -1, .slave = -1};
+    *child = (struct child){
+        .spawn = spawn, .channel = spawn->channel, .root = -1, .console = -1, .slave = -1};
     reset_signals();
     /* Until execve nobody of the container may look into a copy of the shim. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

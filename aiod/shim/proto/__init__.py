@@ -1,0 +1,1 @@
+"""The generated stubs of `shim.proto`, and the registry they share."""
