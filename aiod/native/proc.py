@@ -1,23 +1,32 @@
 """Which process is meant: pid and start time, the boot they belong to, signals by pidfd.
 
 Owns identity, so that a pid used again is never taken for the process it once was; must not
-know containers. Source: proc(5), pidfd_open(2), pidfd_send_signal(2).
+know containers. Source: proc_pid_stat(5), pidfd_open(2), pidfd_send_signal(2).
 """
 
 import os
 import signal
-from pathlib import Path
+from errno import ESRCH
 
-_STATE, _START = 0, 19  # after the command's closing bracket; proc_pid_stat(5), fields 3 and 22
+# Indices of fields 3, 20 and 22 behind the command's closing bracket.
+_STATE, _THREADS, _START = 0, 17, 19
 
 
-def _stat(pid: int) -> list[str]:
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+
+
+def _stat(pid: int) -> list[bytes]:
+    try:
+        text = _read(f"/proc/{pid}/stat")
     except FileNotFoundError as error:
-        raise ProcessLookupError(3, f"no process {pid}") from error
+        raise ProcessLookupError(ESRCH, f"no process {pid}") from error
     # The command may hold blanks and brackets: only its last bracket ends it.
-    return text.rpartition(")")[2].split()
+    return text.rpartition(b")")[2].split()
 
 
 def start_time(pid: int) -> int:
@@ -27,18 +36,21 @@ def start_time(pid: int) -> int:
 
 def boot_id() -> str:
     """The kernel's name for this boot of the host (random(4), `boot_id`)."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return _read("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
 def is_same(pid: int, started: int) -> bool:
-    """Whether `pid` is the process that started then, and is no zombie."""
+    """Whether `pid` is the process that started then, and has not ended (a zombie has)."""
     if pid <= 0:
         return False
     try:
         fields = _stat(pid)
     except ProcessLookupError:
         return False
-    return int(fields[_START]) == started and fields[_STATE] not in "ZX"
+    if int(fields[_START]) != started:
+        return False
+    # A main thread that ended before the others shows as a zombie, of a process that runs.
+    return fields[_STATE] not in (b"Z", b"X", b"x") or int(fields[_THREADS]) > 1
 
 
 def open_pidfd(pid: int, started: int) -> int | None:
@@ -53,8 +65,12 @@ def open_pidfd(pid: int, started: int) -> int | None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if is_same(pid, started):
-        return descriptor
+    try:
+        if is_same(pid, started):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None
 
