@@ -143,14 +143,6 @@ async def test_plain_hijack(site: Site) -> None:
     writer.close()
 
 
-async def test_input_and_its_end_sent_with_the_request(site: Site) -> None:
-    reader, writer = await site.connect(UPGRADE + "Content-Length: 2\n\n{}early")
-    writer.write_eof()
-    await head(reader)
-    assert await reader.read() == b"early<end>"
-    writer.close()
-
-
 async def test_output_goes_on_after_half_close(site: Site) -> None:
     closed = asyncio.Event()
 

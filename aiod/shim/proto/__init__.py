@@ -1,1 +1,0 @@
-"""The generated stubs of `shim.proto`, and the registry they share."""
