@@ -4,8 +4,8 @@ Must not know who records events or how they are kept.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
 
 import msgspec
 from aiohttp import web
@@ -115,15 +115,12 @@ class EventRoutes:
         async with replies.JsonLines(call) as lines:
             try:
                 async with asyncio.timeout(left or None):
-                    async for event in self._selected(since, until, left):
-                        if matches(event, filters):
-                            await lines.send(message(event))
+                    # Closed here and now, or a client that left would be counted on.
+                    follow = self._events.follow(since_ns=since, until_ns=until, wait=left != 0.0)
+                    async with contextlib.aclosing(follow) as events:
+                        async for event in events:
+                            if matches(event, filters):
+                                await lines.send(message(event))
             except TimeoutError:
                 pass  # `until` has come: the regular end of the answer
         return lines.response
-
-    async def _selected(
-        self, since: int | None, until: int | None, left: float | None
-    ) -> AsyncIterator[EventRecord]:
-        async for event in self._events.follow(since_ns=since, until_ns=until, wait=left != 0.0):
-            yield event

@@ -1,0 +1,106 @@
+"""Container records in SQLite: the whole record as a document, what is asked for in columns.
+
+Must not know what a state means or how a container is run.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aiosqlite
+import msgspec
+
+from aiod.errors import ConflictError, NotFoundError
+from aiod.store import eventrows
+from aiod.store.database import Database
+from aiod.store.records import ContainerRecord, EventRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """All records, and the ids and reasons of rows that could not be understood."""
+
+    records: list[ContainerRecord]
+    broken: list[tuple[str, str]]
+
+
+class ContainerRepository:
+    """Every change and its events are one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load_all(self) -> LoadResult:
+        """Everything there is; a broken row hides no other."""
+        found = LoadResult([], [])
+        query = "SELECT id, document FROM containers ORDER BY created_ns"
+        async with self._database.reader.execute(query) as cursor:
+            async for container_id, document in cursor:
+                try:
+                    found.records.append(msgspec.json.decode(document, type=ContainerRecord))
+                except msgspec.MsgspecError as error:
+                    found.broken.append((container_id, str(error)))
+        return found
+
+    async def insert(self, record: ContainerRecord, events: Iterable[EventRecord] = ()) -> None:
+        """Add a record. Raises ConflictError if its name is taken."""
+        recorded = list(events)
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await _refuse_taken(connection, record)
+            await connection.execute(
+                "INSERT INTO containers (id, name, image_id, status, created_ns, document) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (record.id, *_columns(record)),
+            )
+            await eventrows.insert(connection, recorded)
+
+        await self._database.transact(work)
+
+    async def update(self, record: ContainerRecord, events: Iterable[EventRecord] = ()) -> None:
+        """Replace a record.
+
+        Raises ConflictError if its name is taken, NotFoundError if it is not there any more.
+        """
+        recorded = list(events)
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await _refuse_taken(connection, record)
+            cursor = await connection.execute(
+                "UPDATE containers SET name = ?, image_id = ?, status = ?, created_ns = ?, "
+                "document = ? WHERE id = ?",
+                (*_columns(record), record.id),
+            )
+            if cursor.rowcount != 1:
+                raise NotFoundError(f"No such container: {record.id}")
+            await eventrows.insert(connection, recorded)
+
+        await self._database.transact(work)
+
+    async def delete(self, container_id: str, events: Iterable[EventRecord] = ()) -> None:
+        """Forget a container and its execs; an unknown id is no error."""
+        recorded = list(events)
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+            await eventrows.insert(connection, recorded)
+
+        await self._database.transact(work)
+
+
+def _columns(record: ContainerRecord) -> tuple[str, str, str, int, str]:
+    document = msgspec.json.encode(record).decode()
+    status = record.state.status.value
+    return record.name, record.image_id, status, record.created_ns, document
+
+
+async def _refuse_taken(connection: aiosqlite.Connection, record: ContainerRecord) -> None:
+    query = "SELECT id FROM containers WHERE name = ? AND id <> ?"
+    async with connection.execute(query, (record.name, record.id)) as cursor:
+        row: sqlite3.Row | None = await cursor.fetchone()
+    if row is not None:
+        raise ConflictError(
+            f'Conflict. The container name "/{record.name}" is already in use by container '
+            f'"{row[0]}". You have to remove (or rename) that container to be able to reuse '
+            "that name."
+        )

@@ -1,0 +1,45 @@
+"""How an event becomes a row and a row an event; shared by all who record one.
+
+Must not know who follows the log.
+"""
+
+from collections.abc import Iterable
+
+import aiosqlite
+import msgspec
+
+from aiod.store.records import EventRecord
+
+_INSERT = (
+    "INSERT INTO events (time_ns, type, action, actor_id, attributes, scope) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
+SELECT = (
+    "SELECT seq, time_ns, type, action, actor_id, attributes, scope FROM events "
+    "WHERE seq > ? AND time_ns >= ? AND time_ns <= ? ORDER BY seq LIMIT ?"
+)
+
+
+async def insert(connection: aiosqlite.Connection, events: Iterable[EventRecord]) -> None:
+    """Append `events`, which get their numbers; part of the caller's transaction."""
+    for event in events:
+        attributes = msgspec.json.encode(event.attributes).decode()
+        await connection.execute(
+            _INSERT,
+            (event.time_ns, event.type, event.action, event.actor_id, attributes, event.scope),
+        )
+
+
+def parse(row: aiosqlite.Row | tuple[object, ...]) -> EventRecord:
+    """The event in a row of `SELECT`; raises msgspec.DecodeError or ValidationError."""
+    seq, time_ns, kind, action, actor, attributes, scope = row
+    document = {
+        "seq": seq,
+        "time_ns": time_ns,
+        "type": kind,
+        "action": action,
+        "actor_id": actor,
+        "attributes": msgspec.json.decode(str(attributes)),
+        "scope": scope,
+    }
+    return msgspec.convert(document, EventRecord)
