@@ -68,6 +68,12 @@ class MountOptions(msgspec.Struct, frozen=True):
         return bool(self.set & RDONLY)
 
 
+def names() -> list[str]:
+    """Every option that is known by name."""
+    below = {f"r{name}" for name in _ATTRIBUTES} | {f"r{name}" for name in _PROPAGATION}
+    return sorted({"bind", "rbind", *_ATTRIBUTES, *_PROPAGATION, *_SUPER, *_IGNORED, *below})
+
+
 def propagation_of(option: str) -> tuple[int, bool] | None:
     """The propagation that `option` names and whether it goes below, or None."""
     if option in _PROPAGATION:

@@ -83,9 +83,7 @@ class Task:
 
     def abort(self) -> None:
         """Kill it and wait until it has ended. Safe at any time, also twice."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        self._hang_up()
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -93,11 +91,17 @@ class Task:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptors back; the process is not touched."""
+        """Give the descriptors back. A process that still waits for its start ends then."""
+        self._hang_up()
         for descriptor in (self.pidfd, self.console_fd):
             if descriptor >= 0:
                 os.close(descriptor)
         self.pidfd = self.console_fd = -1
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def _receive(self) -> tuple[Any | None, int]:
         """The next report and the descriptor with it (-1: none); (None, -1) at the end."""
