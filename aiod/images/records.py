@@ -1,8 +1,10 @@
 """The port through which images are recorded; the store implements it."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from aiod.images.model import ImageRecord
+from aiod.store.records import EventRecord
 
 
 class ImageRecords(Protocol):
@@ -12,10 +14,10 @@ class ImageRecords(Protocol):
         """Every image."""
         ...
 
-    async def put(self, image: ImageRecord) -> None:
+    async def put(self, image: ImageRecord, events: Iterable[EventRecord] = ()) -> None:
         """Insert or replace an image together with its references."""
         ...
 
-    async def delete(self, image_id: str) -> None:
+    async def delete(self, image_id: str, events: Iterable[EventRecord] = ()) -> None:
         """Forget an image and its references; unknown ids are no error."""
         ...

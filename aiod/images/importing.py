@@ -1,0 +1,80 @@
+"""Makes an image of one layer from a root filesystem tar, as `docker import` does.
+
+Owns the config that such an image gets; must not know the record store or HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable
+from typing import IO
+
+import msgspec
+
+from aiod import failpoints
+from aiod.errors import UnsupportedError
+from aiod.images.compression import PlainReader
+from aiod.images.config import History, ImageConfig, RootFS, RunConfig
+from aiod.images.content import CHUNK, Blob
+from aiod.images.loading import Stores, spool, unpack_layer
+from aiod.images.model import ImageRecord, LayerRecord
+
+LAYER_STORED = failpoints.declare("import.layer-stored")
+LAYER_UNPACKED = failpoints.declare("import.layer-unpacked")
+CONFIG_STORED = failpoints.declare("import.config-stored")
+
+_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+
+
+async def import_tar(
+    body: AsyncIterable[bytes],
+    stores: Stores,
+    run: RunConfig,
+    architecture: str,
+    *,
+    message: str,
+    references: tuple[str, ...],
+    created: str | None,
+) -> ImageRecord:
+    """Store a root filesystem, plain or compressed; the record is for the caller to commit.
+
+    `created` is an RFC 3339 time, None for a config that says none. Raises
+    InvalidParameterError for a hostile or damaged tar.
+    """
+    with stores.content.ingest_file() as file:
+        await spool(body, file, stores.limits)
+        blob, diff_id = await asyncio.to_thread(_ingest, file, stores)
+    failpoints.reach(LAYER_STORED)
+    size = await unpack_layer(stores, blob.digest, diff_id, diff_id)
+    failpoints.reach(LAYER_UNPACKED)
+    config = ImageConfig(
+        architecture=architecture,
+        os="linux",
+        config=run,
+        rootfs=RootFS([diff_id]),
+        history=[History(created=created, comment=message)],
+        created=created,
+        comment=message,
+    )
+    stored = await asyncio.to_thread(stores.content.write, msgspec.json.encode(config))
+    failpoints.reach(CONFIG_STORED)
+    layer = LayerRecord(diff_id, diff_id, blob.digest, _LAYER_TYPE, blob.size)
+    now = time.time_ns()
+    return ImageRecord(stored.digest, None, stored.size, size, (layer,), references, now, now)
+
+
+def _ingest(file: IO[bytes], stores: Stores) -> tuple[Blob, str]:
+    """Keep the body as it came, and learn the digest of what it unpacks to."""
+    file.seek(0)
+    plain = PlainReader(file, stores.limits, what="root filesystem")
+    while plain.read(CHUNK):
+        pass
+    file.seek(0)
+    return stores.content.ingest(file), plain.digest
+
+
+def refuse_changes(changes: tuple[str, ...]) -> None:
+    """Refuse the Dockerfile instructions of `--change`, which aiod cannot apply yet."""
+    if changes:
+        raise UnsupportedError(
+            f"images/create: changes={changes[0]!r} is not supported by aiod yet"
+        )

@@ -1,0 +1,126 @@
+"""Images: what comes in as archives and tars, what is refused, and what goes."""
+
+import gzip
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from aiod.config import Paths
+from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
+from aiod.images.model import ContainerUse
+from aiod.images.service import ImageService
+from aiod.store.database import Database
+from aiod.store.images import ImageRepository
+from tests.support import rootfs
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 65536):
+        yield data[start : start + 65536]
+
+
+@pytest.fixture
+async def images(tmp_path: Path) -> AsyncIterator[ImageService]:
+    database = await Database.open(tmp_path / "d.db")
+    service = ImageService(Paths(tmp_path, tmp_path), ImageRepository(database))
+    await service.start()
+    yield service
+    await service.close()
+    await database.close()
+
+
+async def load(images: ImageService, data: bytes) -> list[str]:
+    return [message.stream async for message in images.load(pieces(data))]
+
+
+def files(root: Path) -> set[str]:
+    kept = [*(root / "content").rglob("*"), *(root / "overlay").glob("*")]
+    return {path.name for path in kept if path.name not in ("blobs", "sha256", "ingest")}
+
+
+@pytest.mark.parametrize("make", [rootfs.docker_archive, rootfs.oci_layout])
+async def test_load_and_remove(images: ImageService, tmp_path: Path, make: object) -> None:
+    second = rootfs.tar([rootfs.Entry("second", b"layer\n")])
+    data = make("tour:1", [rootfs.busybox_tar(), second])  # type: ignore[operator]
+    assert await load(images, data) == ["Loaded image: tour:1\n"]
+    image = images.find("tour:1")
+    assert len(image.layers) == 2
+    top = images.layer_directory(image.layers[1].chain_id)
+    assert (top / "second").read_bytes() == b"layer\n"
+    assert await load(images, gzip.compress(data, 1)) == ["Loaded image: tour:1\n"]
+    assert len(await images.list({})) == 1
+    removed = await images.delete("tour:1")
+    assert [item.untagged or item.deleted for item in removed] == ["tour:1", image.id]
+    assert files(tmp_path) == set()
+
+
+async def test_what_skopeo_writes(images: ImageService, tmp_path: Path) -> None:
+    source = tmp_path / "source.tar"
+    source.write_bytes(rootfs.docker_archive("made:1", [rootfs.busybox_tar()]))
+    for kind, name in (("docker-archive", "one"), ("oci-archive", "two")):
+        target = tmp_path / f"{name}.tar"
+        subprocess.run(
+            ["skopeo", "copy", "-q", f"docker-archive:{source}", f"{kind}:{target}:{name}:9"],
+            check=True,
+            timeout=60,
+        )
+        assert await load(images, target.read_bytes()) == [f"Loaded image: {name}:9\n"]
+    assert images.find("one:9").id
+
+
+async def test_records_survive_a_restart(images: ImageService, tmp_path: Path) -> None:
+    await load(images, rootfs.docker_archive("a:1", [rootfs.busybox_tar()]))
+    database = await Database.open(tmp_path / "d.db")
+    again = ImageService(Paths(tmp_path, tmp_path), ImageRepository(database))
+    await again.start()
+    assert again.find("a:1") == images.find("a:1")
+    await database.close()
+
+
+async def test_import_and_base(images: ImageService) -> None:
+    done = [m async for m in images.import_root(pieces(rootfs.busybox_tar()), "i:1")]
+    assert done[0].status == images.find("i:1").id
+    base = await images.resolve("base")
+    assert (await images.config(base)).run.cmd == ["/bin/sh"]
+    assert (await images.ensure_base()).id == base.id
+    shell = images.layer_directory(base.layers[0].chain_id) / "bin/sh"
+    assert shell.is_symlink()
+
+
+HOSTILE = {
+    "parent": [rootfs.Entry("../out", b"x")],
+    "link": [rootfs.Entry("a", link="/etc"), rootfs.Entry("a/passwd", b"x")],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_layer_leaves_nothing_outside(
+    images: ImageService, tmp_path: Path, name: str
+) -> None:
+    outside = Path("/etc/passwd").read_bytes()
+    try:
+        await load(images, rootfs.docker_archive("h:1", [rootfs.tar(HOSTILE[name])]))
+    except InvalidParameterError:
+        await images.collect()
+        assert files(tmp_path) == set()
+    assert Path("/etc/passwd").read_bytes() == outside
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "overlay" / "out").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", rootfs.busybox_tar()])
+async def test_no_archive_is_refused(images: ImageService, tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(AiodError, match="archive"):
+        await load(images, data)
+    assert files(tmp_path) == set()
+
+
+async def test_used_image_is_kept(images: ImageService) -> None:
+    await load(images, rootfs.docker_archive("u:1", [rootfs.busybox_tar()]))
+    images.uses = lambda image_id: [ContainerUse("c" * 64, running=True)]
+    with pytest.raises(ConflictError, match="is using its running"):
+        await images.delete("u:1", force=True)
+    with pytest.raises(NotFoundError, match="No such image: x:latest"):
+        images.find("x")
