@@ -82,7 +82,11 @@ class Task:
             channel.close()
 
     def abort(self) -> None:
-        """Kill it and wait until it has ended. Safe at any time, also twice."""
+        """Kill it and wait until it has ended. Safe at any time, also twice.
+
+        The first process of a pid namespace ends after all others there were reaped: abort the
+        further ones before, unless another thread reaps them.
+        """
         self._hang_up()
         if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
@@ -168,11 +172,13 @@ def create(
     *,
     hooks: Hooks | None = None,
     listener: int = -1,
+    birthplace: int = -1,
 ) -> Task:
     """Make a container's first process, set up and waiting, in `cgroup`.
 
     `stdio` are the child's ends (they stay the caller's), -1 with a terminal. `hooks` is called
-    when the namespaces are there and the root is not entered yet.
+    when the namespaces are there and the root is not entered yet. `birthplace`, a descriptor of a
+    cgroup2 directory, spares the move there (clone(2), CLONE_INTO_CGROUP).
 
     The process gets SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG) unless it
     has a `listener`, a listening SEQPACKET socket: it outlives the caller then, and is started
@@ -182,6 +188,7 @@ def create(
         encoded.spawn.clone_flags = plan.clone_flags
         encoded.spawn.leading = plan.leading
         encoded.spawn.listener = listener
+        encoded.spawn.cgroup_fd = birthplace
         if listener >= 0:
             encoded.outlive()
         encoded.prepare()
@@ -205,6 +212,8 @@ def exec_process(
     plan: ExecPlan,
     stdio: tuple[int, int, int],
     cgroup: CgroupLike | None,
+    *,
+    birthplace: int = -1,
 ) -> Task:
     """Make a further process in the namespaces of a container's init, waiting for `start`.
 
@@ -212,6 +221,7 @@ def exec_process(
     """
     with contextlib.closing(Encoded(plan.steps, plan.argv, plan.env)) as encoded:
         encoded.spawn.leading = plan.leading
+        encoded.spawn.cgroup_fd = birthplace
         encoded.array[0].fd = init_pidfd
         encoded.array[0].flags = _foreign_namespaces(init_pid, plan.steps[0])
         task = _spawn(encoded, stdio, plan.leading)

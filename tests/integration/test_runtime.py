@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from aiod.native import plan, spec
+from aiod.native import plan, runtime, spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op
 from tests.support import mounts
@@ -441,3 +441,40 @@ def test_directory_root_without_overlay(box: Box, lower: Path) -> None:
     before = sorted(os.listdir(lower / "dev"))
     assert "passwd" in box.run(container).output
     assert sorted(os.listdir(lower / "dev")) == before
+
+
+@pytest.fixture
+def unified() -> Iterator[Path]:
+    for top in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")):
+        if (top / "cgroup.controllers").exists():
+            directory = top / "aiod-test-birthplace"
+            directory.mkdir()
+            yield directory
+            directory.rmdir()
+            return
+    pytest.skip("no cgroup2 hierarchy")
+
+
+def test_born_in_a_cgroup(unified: Path, box: Box) -> None:
+    container = box.describe("sleep", "1000")
+    null = os.open("/dev/null", os.O_RDWR)
+    birthplace = os.open(unified, os.O_RDONLY | os.O_DIRECTORY)
+    streams = (null, null, null)
+    task = runtime.create(
+        plan.build_plan(container, box.base), streams, None, birthplace=birthplace
+    )
+    box.tasks.append(task)
+    further = runtime.exec_process(
+        task.pid,
+        task.pidfd,
+        plan.exec_plan(spec.Process(args=("true",), env=ENV_BIN), container),
+        streams,
+        None,
+        birthplace=birthplace,
+    )
+    box.tasks.append(further)
+    inside = {int(pid) for pid in (unified / "cgroup.procs").read_text().split()}
+    os.close(null)
+    os.close(birthplace)
+    box.close()
+    assert inside == {task.pid, further.pid}

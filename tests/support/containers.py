@@ -118,8 +118,8 @@ class Box:
             return finish(made, read, write)
 
     def close(self) -> None:
-        """End whatever still runs."""
-        for task in self.tasks:
+        """End whatever still runs; a pid namespace's init ends after those that we must reap."""
+        for task in reversed(self.tasks):
             task.abort()
 
 
