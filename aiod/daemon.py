@@ -92,8 +92,8 @@ class Daemon:
             template,
             events,
         )
-        await containers.start()
         self._stack.push_async_callback(containers.close)
+        await containers.recover()
         identity = await asyncio.to_thread(engine_id, paths.root)
         return Services(self.config, containers, images, events, Counters(), identity)
 

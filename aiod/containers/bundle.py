@@ -1,0 +1,189 @@
+"""A record turned into an OCI `config.json` (opencontainers/runtime-spec, `config.md`).
+
+Owns what a container sees by default, which is what Docker's sees: mounts, devices, masks,
+capabilities and limits. Must not know how it is carried out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from aiod.containers.admission import check_bind
+from aiod.containers.identity import Identity
+from aiod.native import capabilities, spec
+from aiod.store.models import HostConfig
+from aiod.store.records import ContainerRecord
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ETC_FILES = ("hosts", "hostname", "resolv.conf")
+_SHM = 64 << 20
+_PERIOD = 100_000
+_UNLIMITED = (1 << 64) - 1
+_MASKED = (
+    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+    "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+)  # fmt: skip
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NOTHING = ("nosuid", "noexec", "nodev")
+_PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
+_CHARACTER_DEVICES = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories a bundle stands on: layers upper first, and the container's own."""
+
+    layers: tuple[Path, ...]
+    own: Path
+
+
+def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.Spec:
+    """The container's specification."""
+    return spec.Spec(
+        process=_process(record, identity),
+        root=spec.Root("rootfs", record.host.ReadonlyRootfs),
+        hostname=record.hostname if record.network_mode != "host" else "",
+        domainname=record.config.Domainname,
+        mounts=(_root(places), *_mounts(record.host, places)),
+        linux=_linux(record),
+    )
+
+
+def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
+    config, host = record.config, record.host
+    held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=host.Privileged)
+    effective = held if identity.uid == 0 else ()
+    size = host.ConsoleSize or [0, 0]
+    return spec.Process(
+        args=(record.path, *record.args),
+        cwd=config.WorkingDir or "/",
+        env=environment(record, identity),
+        user=spec.User(identity.uid, identity.gid, additional_gids=identity.groups),
+        terminal=config.Tty,
+        console_size=spec.ConsoleSize(size[0], size[1]) if config.Tty and any(size) else None,
+        capabilities=spec.Capabilities(held, effective, (), effective, ()),
+        rlimits=tuple(
+            spec.Rlimit(f"RLIMIT_{limit.Name.upper()}", limit.Soft % (_UNLIMITED + 1),
+                        limit.Hard % (_UNLIMITED + 1))
+            for limit in host.Ulimits or ()
+        ),
+        oom_score_adj=host.OomScoreAdj or None,
+    )  # fmt: skip
+
+
+def environment(record: ContainerRecord, identity: Identity) -> tuple[str, ...]:
+    """The variables, asked-for ones last said winning; a name alone is taken out."""
+    found = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": record.hostname}
+    if record.config.Tty:
+        found["TERM"] = "xterm"
+    for line in record.config.Env or ():
+        name, separator, value = line.partition("=")
+        if separator:
+            found[name] = value
+        else:
+            found.pop(name, None)
+    found.setdefault("HOME", identity.home)
+    return tuple(f"{name}={value}" for name, value in found.items())
+
+
+def _root(places: Places) -> spec.Mount:
+    lower = (f"lowerdir={directory}" for directory in places.layers)
+    options = (*lower, f"upperdir={places.own / 'upper'}", f"workdir={places.own / 'work'}")
+    return spec.Mount("/", "overlay", "overlay", options)
+
+
+def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
+    shm = f"size={host.ShmSize or _SHM}"
+    read_only = () if host.Privileged else ("ro",)
+    mounts = [
+        spec.Mount("/proc", "proc", "proc", _NOTHING),
+        spec.Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        spec.Mount("/dev/pts", "devpts", "devpts",
+                   ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+        spec.Mount("/sys", "sysfs", "sysfs", (*_NOTHING, *read_only)),
+        spec.Mount("/dev/mqueue", "mqueue", "mqueue", _NOTHING),
+        spec.Mount("/dev/shm", "tmpfs", "shm", (*_NOTHING, "mode=1777", shm)),
+    ]  # fmt: skip
+    for name in ETC_FILES:
+        options = ("rbind", "rprivate")
+        mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.own / name), options))
+    for text in host.Binds or ():
+        source, target, words = check_bind(text)
+        kept = tuple(w for w in words if w == "ro" or w in _PROPAGATION)
+        if not _PROPAGATION & set(kept):
+            kept += ("rprivate",)
+        mounts.append(spec.Mount(target, "bind", source, ("rbind", *kept)))
+    tmpfs = host.Tmpfs if isinstance(host.Tmpfs, dict) else {}
+    for target, words_ in tmpfs.items():
+        mounts.append(
+            spec.Mount(target, "tmpfs", "tmpfs", (*_NOTHING, *filter(None, words_.split(","))))
+        )
+    return sorted(mounts, key=lambda mount: mount.destination.count("/"))
+
+
+def _linux(record: ContainerRecord) -> spec.Linux:
+    host = record.host
+    kinds = ["mount", "pid", "ipc", "uts"]
+    if record.network_mode == "none":
+        kinds.append("network")
+    if host.CgroupnsMode == "private":
+        kinds.append("cgroup")
+    sysctls = host.Sysctls if isinstance(host.Sysctls, dict) else {}
+    return spec.Linux(
+        namespaces=tuple(spec.Namespace(kind) for kind in kinds),
+        resources=_resources(host),
+        sysctl=dict(sysctls),
+        masked_paths=() if host.Privileged else _MASKED,
+        readonly_paths=() if host.Privileged else _READ_ONLY,
+    )
+
+
+def _resources(host: HostConfig) -> spec.Resources:
+    memory = spec.Memory(
+        limit=host.Memory or None,
+        reservation=host.MemoryReservation or None,
+        swap=(host.MemorySwap or 2 * host.Memory) or None,
+    )
+    quota, period = host.CpuQuota or None, host.CpuPeriod or None
+    if host.NanoCpus:
+        quota, period = host.NanoCpus * _PERIOD // 10**9, _PERIOD
+    cpu = spec.Cpu(
+        shares=host.CpuShares or None, quota=quota, period=period,
+        cpus=host.CpusetCpus, mems=host.CpusetMems,
+    )  # fmt: skip
+    limit = host.PidsLimit
+    return spec.Resources(
+        devices=_device_rules(host),
+        memory=memory if memory != spec.Memory() else None,
+        cpu=cpu if cpu != spec.Cpu() else None,
+        pids=spec.Pids(limit) if limit else None,
+    )
+
+
+def _device_rules(host: HostConfig) -> tuple[spec.DeviceCgroup, ...]:
+    if host.Privileged:
+        return (spec.DeviceCgroup(allow=True),)
+    making = [spec.DeviceCgroup(allow=True, type=kind, access="m") for kind in ("c", "b")]
+    using = [
+        spec.DeviceCgroup(allow=True, type="c", major=major, minor=minor)
+        for major, minor in _CHARACTER_DEVICES
+    ]
+    terminals = spec.DeviceCgroup(allow=True, type="c", major=136)
+    return (spec.DeviceCgroup(allow=False), *making, *using, terminals)
+
+
+def etc_contents(record: ContainerRecord, host_resolv: bytes) -> dict[str, bytes]:
+    """The three files below `/etc` that are the engine's to write."""
+    local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    return {
+        "hosts": f"{local}127.0.0.1\t{record.hostname}\n".encode(),
+        "hostname": f"{record.hostname}\n".encode(),
+        "resolv.conf": host_resolv,
+    }
+
+
+def encoded(container: spec.Spec) -> bytes:
+    """The bytes of `config.json`."""
+    return msgspec.json.encode(container)

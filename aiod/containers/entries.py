@@ -1,0 +1,100 @@
+"""What the daemon holds in memory of each container, and those who wait for it.
+
+Owns look-up by id, name and prefix; must not know how a container is run.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.store.records import ContainerRecord, Status
+
+RUNNING = frozenset({Status.RUNNING, Status.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class WaitResult:
+    """How the wait ended."""
+
+    exit_code: int
+    error: str = ""
+
+
+class Waiter:
+    """A registered wait; `result` may be awaited later."""
+
+    def __init__(self, done: "asyncio.Future[WaitResult]") -> None:
+        self._done = done
+
+    async def result(self) -> WaitResult:
+        """Wait for the end."""
+        return await asyncio.shield(self._done)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One container: verbs hold `verb`; `run` watches the present run to its settled end."""
+
+    record: ContainerRecord
+    verb: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    run: "asyncio.Task[None] | None" = None
+    retry: "asyncio.Task[None] | None" = None
+    noticed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    waits: "dict[str, list[asyncio.Future[WaitResult]]]" = field(default_factory=dict)
+
+    def wait(self, condition: str) -> Waiter:
+        """Register a wait for `not-running`, `next-exit` or `removed`."""
+        done: asyncio.Future[WaitResult] = asyncio.get_running_loop().create_future()
+        state = self.record.state
+        if condition == "not-running" and state.status not in RUNNING:
+            done.set_result(WaitResult(state.exit_code, state.error))
+        else:
+            self.waits.setdefault(condition, []).append(done)
+        return Waiter(done)
+
+    def announce(self, *conditions: str) -> None:
+        """End the waits for `conditions` with the exit code on record."""
+        state = self.record.state
+        for condition in conditions:
+            for done in self.waits.pop(condition, ()):
+                if not done.done():
+                    done.set_result(WaitResult(state.exit_code, state.error))
+
+
+class Directory:
+    """All containers of the daemon."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Entry] = {}
+        self._names: dict[str, str] = {}
+
+    def add(self, record: ContainerRecord) -> Entry:
+        """Take a record in."""
+        entry = self.by_id[record.id] = Entry(record)
+        self._names[record.name] = record.id
+        return entry
+
+    def drop(self, record: ContainerRecord) -> None:
+        """Forget a container."""
+        self.by_id.pop(record.id, None)
+        self._names.pop(record.name, None)
+
+    def rename(self, old: str, record: ContainerRecord) -> None:
+        """A container has another name."""
+        self._names.pop(old, None)
+        self._names[record.name] = record.id
+
+    def find(self, reference: str) -> Entry:
+        """By full id, name, or the beginning of one id only. Raises NotFoundError."""
+        wanted = reference.removeprefix("/")
+        exact = self.by_id.get(wanted) or self.by_id.get(self._names.get(wanted, ""))
+        if exact is not None:
+            return exact
+        found = [entry for id_, entry in self.by_id.items() if wanted and id_.startswith(wanted)]
+        if len(found) > 1:
+            raise InvalidParameterError(f"multiple IDs found with provided prefix: {reference}")
+        if not found:
+            raise NotFoundError(f"No such container: {reference}")
+        return found[0]

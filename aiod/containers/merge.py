@@ -1,0 +1,41 @@
+"""A container's `Config` over its image's, and the command that comes of both: dockerd's rules.
+
+Pure; must not know where either is kept.
+"""
+
+import msgspec
+
+from aiod.errors import InvalidParameterError
+from aiod.images.config import RunConfig
+from aiod.store.models import ContainerConfig
+
+
+def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
+    """What the container has: the image fills in what was not asked for."""
+    entrypoint, command = asked.entrypoint, asked.command
+    if entrypoint is None:
+        entrypoint = image.entrypoint
+        command = command or image.cmd
+    if entrypoint == [""]:
+        entrypoint = None
+    named = {line.partition("=")[0] for line in asked.Env or ()}
+    inherited = [line for line in image.env or () if line.partition("=")[0] not in named]
+    stop = asked.StopSignal if asked.StopSignal is not msgspec.UNSET else ""
+    return msgspec.structs.replace(
+        asked,
+        Entrypoint=entrypoint,
+        Cmd=command,
+        Env=[*(asked.Env or ()), *inherited],
+        User=asked.User or image.user,
+        WorkingDir=asked.WorkingDir or image.working_dir,
+        Labels={**(image.labels or {}), **(asked.Labels or {})},
+        StopSignal=stop or image.stop_signal or msgspec.UNSET,
+    )
+
+
+def command_of(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:
+    """`Path` and `Args`. Raises InvalidParameterError if there is none."""
+    words = [*(config.entrypoint or ()), *(config.command or ())]
+    if not words or not words[0]:
+        raise InvalidParameterError("no command specified")
+    return words[0], tuple(words[1:])
