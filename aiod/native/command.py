@@ -18,7 +18,7 @@ from aiod.native.commandsession import Session
 from aiod.native.errors import NativeError
 from aiod.native.hooks import State
 from aiod.native.lifecycle import Runtime
-from aiod.native.runtimecgroup import open_cgroup
+from aiod.native.runtimecgroup import ContainerCgroup
 
 _ROOT = "/run/aiod-runtime"
 _OWN_STREAMS = (0, 1, 2)
@@ -51,7 +51,7 @@ def main(
 ) -> None:  # fmt: skip
     """An OCI runtime for Linux."""
     del debug
-    ctx.obj = Session(Runtime(Path(root), open_cgroup), log, log_format)
+    ctx.obj = Session(Runtime(Path(root), ContainerCgroup), log, log_format)
     if systemd_cgroup:
         raise NativeError("--systemd-cgroup", 95)
     if rootless == "true":

@@ -25,8 +25,14 @@ _KILL_WAIT_SECONDS = 10.0
 class ContainerCgroup(Protocol):
     """What a runtime asks of a container's own cgroup. Everything raises OSError or NativeError."""
 
+    def create(self) -> None:
+        """Make it."""
+
     def add(self, pid: int) -> None:
         """Move a process into it."""
+
+    def into_fd(self) -> int | None:
+        """A directory to be born in."""
 
     def mounts(self) -> tuple[plan.CgroupMount, ...]:
         """What the container sees of it."""
@@ -51,7 +57,7 @@ class ContainerCgroup(Protocol):
 
 
 OpenCgroup = Callable[[str], ContainerCgroup]
-"""The cgroup at a path below every hierarchy's root, made if it is not there."""
+"""The cgroup at a path below every hierarchy's root, there or not."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Runtime:
             path = container.linux.cgroups_path or f"/aiod-runtime/{container_id}"
             cgroup = self.open_cgroup(path)
             undo.callback(cgroup.remove)
+            cgroup.create()
             if container.linux.resources is not None:
                 cgroup.update(container.linux.resources)
             record = _new_record(container_id, bundle, path, container)
@@ -189,7 +196,10 @@ class Runtime:
             made = plan.exec_plan(process, directory.load_config())
             streams = (-1, -1, -1) if made.terminal else stdio
             cgroup = self.open_cgroup(record.cgroup)
-            return runtime.exec_process(record.pid, pidfd, made, streams, cgroup)
+            with _birthplace(cgroup) as birthplace:
+                return runtime.exec_process(
+                    record.pid, pidfd, made, streams, cgroup, birthplace=birthplace
+                )
 
     def cgroup(self, container_id: str) -> ContainerCgroup:
         """The cgroup of a container that runs. Raises NativeError."""
@@ -205,6 +215,16 @@ def _held(descriptor: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _birthplace(cgroup: ContainerCgroup) -> Iterator[int]:
+    descriptor = cgroup.into_fd()
+    try:
+        yield -1 if descriptor is None else descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -236,7 +256,15 @@ def _make(
             listener.bind(address)
         listener.listen(1)
         streams = (-1, -1, -1) if made.terminal else stdio
-        return runtime.create(made, streams, cgroup, hooks=run_hooks, listener=listener.fileno())
+        with _birthplace(cgroup) as birthplace:
+            return runtime.create(
+                made,
+                streams,
+                cgroup,
+                hooks=run_hooks,
+                listener=listener.fileno(),
+                birthplace=birthplace,
+            )
 
 
 def _visit(directory: Directory) -> socket.socket:

@@ -9,6 +9,7 @@ Everything here blocks; the caller runs it where that does no harm.
 
 import array
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -177,8 +178,8 @@ def create(
     """Make a container's first process, set up and waiting, in `cgroup`.
 
     `stdio` are the child's ends (they stay the caller's), -1 with a terminal. `hooks` is called
-    when the namespaces are there and the root is not entered yet. `birthplace`, a descriptor of a
-    cgroup2 directory, spares the move there (clone(2), CLONE_INTO_CGROUP).
+    when the namespaces are there and the root is not entered yet. `birthplace`, a descriptor of
+    its cgroup2 directory, spares the move into `cgroup` (clone(2), CLONE_INTO_CGROUP).
 
     The process gets SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG) unless it
     has a `listener`, a listening SEQPACKET socket: it outlives the caller then, and is started
@@ -194,7 +195,7 @@ def create(
         encoded.prepare()
         task = _spawn(encoded, stdio, plan.leading)
     with _aborting(task):
-        _converse(task, plan, cgroup, hooks)
+        _converse(task, plan, cgroup if birthplace < 0 else None, hooks)
     return task
 
 
@@ -226,7 +227,7 @@ def exec_process(
         encoded.array[0].flags = _foreign_namespaces(init_pid, plan.steps[0])
         task = _spawn(encoded, stdio, plan.leading)
     with _aborting(task):
-        _converse(task, plan, cgroup)
+        _converse(task, plan, cgroup if birthplace < 0 else None)
     return task
 
 
@@ -265,9 +266,12 @@ def _converse(
             continue
         try:
             _answer(task, plan, step, cgroup, hooks)
+        except NativeError as error:
+            if step.sync is not Sync.CGROUP or error.errno != errno.ESRCH:
+                raise
         except OSError as error:
             # A child that failed meanwhile says why itself, and that came first.
-            if not isinstance(error, ProcessLookupError):
+            if error.errno != errno.ESRCH:
                 raise NativeError(step.name, error.errno or 0) from error
         task.tell(b"g")
     task.console_fd = task.wait_for(lib.AIOD_CREATED)

@@ -29,6 +29,11 @@ class NoCgroup:
     def add(self, pid: int) -> None:
         assert pid > 0
 
+    def create(self) -> None: ...
+
+    def into_fd(self) -> None:
+        return None
+
     def mounts(self) -> tuple[plan.CgroupMount, ...]:
         return ()
 

@@ -460,9 +460,8 @@ def test_born_in_a_cgroup(unified: Path, box: Box) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     birthplace = os.open(unified, os.O_RDONLY | os.O_DIRECTORY)
     streams = (null, null, null)
-    task = runtime.create(
-        plan.build_plan(container, box.base), streams, None, birthplace=birthplace
-    )
+    made = plan.build_plan(container, box.base)
+    task = runtime.create(made, streams, None, birthplace=birthplace)
     box.tasks.append(task)
     further = runtime.exec_process(
         task.pid,
