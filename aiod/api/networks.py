@@ -41,7 +41,7 @@ class NetworkView(msgspec.Struct, frozen=True):
     Internal: bool = False
     Attachable: bool = False
     Ingress: bool = False
-    ConfigFrom: dict[str, str] = {"Network": ""}
+    ConfigFrom: dict[str, str] = msgspec.field(default_factory=lambda: {"Network": ""})
     ConfigOnly: bool = False
     Options: dict[str, str] = {}
     Labels: dict[str, str] = {}

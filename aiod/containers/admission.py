@@ -69,11 +69,10 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     for field in msgspec.structs.fields(HostConfig):
         name = field.name
         value = getattr(host, name)
-        if name in _GRANTED or value == getattr(default, name) or (not value and value != 0):
+        if name in _GRANTED or (name in _HARMLESS and value in _HARMLESS[name]):
             continue
-        if name in _HARMLESS and value in _HARMLESS[name]:
-            continue
-        if not value and not isinstance(value, bool):
+        # Go's clients send zero values for what was not asked for.
+        if value == getattr(default, name) or (not value and name not in _HARMLESS):
             continue
         raise UnsupportedError(f"HostConfig.{field.encode_name} is not supported by aiod yet")
     _check_resources(host)

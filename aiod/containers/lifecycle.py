@@ -453,7 +453,7 @@ class Lifecycle:
 
         Containers of `broken` records lose their processes, but nothing on disk.
         """
-        await asyncio.to_thread(self._listener.start)
+        self._listener.start()
         for record in records:
             self._directory.add(record)
         for entry in list(self._directory.by_id.values()):
