@@ -35,6 +35,12 @@ class Stdio:
         _close(self.child_stdin, self.child_stdout, self.child_stderr)
         self.child_stdin = self.child_stdout = self.child_stderr = -1
 
+    def close_stdin(self) -> None:
+        """End the process's input; a terminal's stays, being its output too."""
+        if not self.terminal:
+            _close(self.stdin)
+            self.stdin = -1
+
     def close(self) -> None:
         """Close whatever is still held here."""
         self.close_child()

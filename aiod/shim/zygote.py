@@ -18,7 +18,7 @@ from typing import NoReturn
 for _unused in ("pydantic", "pydantic_core", "ssl"):
     sys.modules.setdefault(_unused, None)  # type: ignore[arg-type]
 
-from aiod.shim import main, placement, protocol  # noqa: E402
+from aiod.shim import main, placement, protocol, service  # noqa: E402
 
 READY = b"ready"
 _LONGEST_REQUEST = 4096
@@ -83,6 +83,7 @@ def _become_shim(request: protocol.SpawnRequest, reply: socket.socket) -> NoRetu
 
 def freeze() -> None:
     """Put everything made so far out of the collector's sight, so that forks go on sharing it."""
+    service.warm()
     gc.collect()
     gc.freeze()
 

@@ -1,0 +1,161 @@
+"""Calls to a running shim's gRPC front: attach, exec, resize, delayed start.
+
+Owns the short-lived channel and its time-outs; must not know records.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from grpclib.client import Channel
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from aiod.errors import InternalError
+from aiod.shim import protocol
+from aiod.shim.proto.aiod.shim.v1 import (
+    AttachInput,
+    AttachOpen,
+    ExecRequest,
+    ResizeRequest,
+    ShimStub,
+    StartRequest,
+    StartResponse,
+)
+from aiod.tasks.shim_client import SpawnError
+
+CALL_SECONDS = 30.0
+_INPUT_WAITING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of output; `stream` is 1 or 2."""
+
+    stream: int
+    data: bytes
+
+
+def _refused(error: GRPCError) -> Exception:
+    try:
+        told = msgspec.json.decode(error.message or "", type=protocol.SpawnReply)
+    except msgspec.MsgspecError:
+        return InternalError(f"shim: {error.message}")
+    return SpawnError(told.step, told.errno, told.message, told.kind)
+
+
+class ShimClient:
+    """A connection to the shim of one run directory."""
+
+    def __init__(self, directory: Path) -> None:
+        # The path may be longer than a socket's address can be.
+        self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._channel = Channel(path=f"/proc/self/fd/{self._directory}/{protocol.SOCKET_FILE}")
+        self._stub = ShimStub(self._channel)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+        os.close(self._directory)
+
+    async def start(self, exec_id: str = "") -> StartResponse:
+        """Let a created process execute. Raises SpawnError."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._stub.start(StartRequest(exec_id=exec_id))
+        except GRPCError as error:
+            raise _refused(error) from error
+
+    async def exec(
+        self, exec_id: str, process: bytes, *, terminal: bool, open_stdin: bool
+    ) -> StartResponse:
+        """Make a process; `process` is the specification's JSON. Raises SpawnError."""
+        request = ExecRequest(
+            exec_id=exec_id, process=process, terminal=terminal, open_stdin=open_stdin
+        )
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._stub.exec(request)
+        except GRPCError as error:
+            raise _refused(error) from error
+
+    async def resize(self, width: int, height: int, exec_id: str = "") -> None:
+        """Tell a terminal its size. Raises SpawnError or InternalError."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._stub.resize(ResizeRequest(exec_id=exec_id, width=width, height=height))
+        except GRPCError as error:
+            raise _refused(error) from error
+
+    async def attach(
+        self, exec_id: str, *, stdin: bool, stdout: bool, stderr: bool
+    ) -> "AttachStream":
+        """Join; what the process says from the return on is delivered."""
+        stream = AttachStream(self._stub)
+        opened = AttachOpen(exec_id=exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
+        await stream.open(opened)
+        return stream
+
+
+class AttachStream:
+    """Both directions of one attach."""
+
+    def __init__(self, stub: ShimStub) -> None:
+        self._stub = stub
+        self._input: asyncio.Queue[AttachInput | None] = asyncio.Queue(_INPUT_WAITING)
+        self._output: AsyncIterator[Chunk] | None = None
+
+    async def open(self, opened: AttachOpen) -> None:
+        """Send the first message and wait until the shim is ready."""
+        await self._input.put(AttachInput(open=opened))
+        replies = self._stub.attach(self._requests())
+        async with asyncio.timeout(CALL_SECONDS):
+            await anext(replies)
+        self._output = self._chunks(replies)
+
+    async def _requests(self) -> AsyncIterator[AttachInput]:
+        while (message := await self._input.get()) is not None:
+            yield message
+
+    async def _chunks(self, replies: "AsyncIterator[object]") -> AsyncIterator[Chunk]:
+        with contextlib.suppress(StreamTerminatedError, GRPCError):
+            async for reply in replies:
+                yield Chunk(int(reply.stream), bytes(reply.data))  # type: ignore[attr-defined]
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        """The output, to its end."""
+        assert self._output is not None
+        return self._output
+
+    async def write(self, data: bytes) -> None:
+        """Pass input on, waiting while the process does not read."""
+        await self._input.put(AttachInput(stdin=data))
+
+    async def close_stdin(self) -> None:
+        """End the input."""
+        await self._input.put(AttachInput(stdin_end=True))
+
+
+class Joined:
+    """An attach and the connection it needs, as one context."""
+
+    def __init__(self, client: ShimClient, stream: AttachStream) -> None:
+        self._client = client
+        self._stream = stream
+
+    async def __aenter__(self) -> AttachStream:
+        """The stream."""
+        return self._stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Hang up."""
+        self._client.close()
