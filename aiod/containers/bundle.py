@@ -12,7 +12,7 @@ import msgspec
 from aiod.containers.admission import check_bind
 from aiod.containers.identity import Identity
 from aiod.native import capabilities, spec
-from aiod.store.models import HostConfig
+from aiod.store.models import ExecConfig, HostConfig
 from aiod.store.records import ContainerRecord
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -71,6 +71,34 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
         ),
         oom_score_adj=host.OomScoreAdj or None,
     )  # fmt: skip
+
+
+def exec_process(
+    record: ContainerRecord,
+    config: ExecConfig,
+    identity: Identity,
+    console_size: tuple[int, int] | None,
+) -> bytes:
+    """The JSON of a further process of the container."""
+    host = record.host
+    privileged = config.Privileged or host.Privileged
+    held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=privileged)
+    effective = held if identity.uid == 0 else ()
+    asked = msgspec.structs.replace(
+        record.config, Env=[*(record.config.Env or ()), *(config.Env or ())], Tty=config.Tty
+    )
+    height, width = console_size or config.ConsoleSize or (0, 0)
+    return msgspec.json.encode(
+        spec.Process(
+            args=tuple(config.Cmd or ()),
+            cwd=config.WorkingDir or record.config.WorkingDir or "/",
+            env=environment(msgspec.structs.replace(record, config=asked), identity),
+            user=spec.User(identity.uid, identity.gid, additional_gids=identity.groups),
+            terminal=config.Tty,
+            console_size=spec.ConsoleSize(height, width) if height and width else None,
+            capabilities=spec.Capabilities(held, effective, (), effective, ()),
+        )
+    )
 
 
 def environment(record: ContainerRecord, identity: Identity) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Owns look-up by id, name and prefix; must not know how a container is run.
 import asyncio
 from dataclasses import dataclass, field
 
+from aiod.containers.streams import Attachment
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.store.records import ContainerRecord, Status
 
@@ -42,6 +43,7 @@ class Entry:
     retry: "asyncio.Task[None] | None" = None
     noticed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    pending: "list[Attachment]" = field(default_factory=list)
     waits: "dict[str, list[asyncio.Future[WaitResult]]]" = field(default_factory=dict)
 
     def wait(self, condition: str) -> Waiter:

@@ -7,6 +7,7 @@ HTTP. Nothing here is global: containers never wait for one another.
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import select
@@ -23,6 +24,7 @@ from aiod.config import DaemonConfig, Paths
 from aiod.containers import bundle, identity
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.happenings import died, event
+from aiod.containers.streams import Attachment
 from aiod.errors import (
     AiodError,
     ConflictError,
@@ -35,9 +37,11 @@ from aiod.native import cgroups, proc
 from aiod.native.errors import NativeError
 from aiod.shim import protocol
 from aiod.store.containers import ContainerRepository
+from aiod.store.models import ExecConfig
 from aiod.store.records import ContainerRecord, EventRecord, Intent, RunState, Status
 from aiod.tasks import recovery, restart
 from aiod.tasks.recovery import Action, Boot, Case, ExitFile, Recorded, Seen
+from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import (
     ExitListener,
     ShimFiles,
@@ -88,6 +92,7 @@ class Lifecycle:
         self._listener = ExitListener(paths.exits_socket, self._noticed)
         self._tasks: set[asyncio.Task[None]] = set()
         self._boot = proc.boot_id()
+        self.exec_ended: Callable[[str, int], Awaitable[None]] | None = None
         self.remove_ended: Callable[[Entry], Awaitable[None]] | None = None
 
     def own(self, work: "asyncio.Task[None]") -> "asyncio.Task[None]":
@@ -111,8 +116,34 @@ class Lifecycle:
 
     def _noticed(self, notice: protocol.ExitNotice) -> None:
         entry = self._directory.by_id.get(notice.id)
-        if entry is not None:
+        if entry is None:
+            return
+        if notice.exec_id:
+            self.exec_noticed(notice.id, notice.exec_id)
+        else:
             entry.noticed.set()
+
+    def exec_noticed(self, container_id: str, exec_id: str) -> None:
+        """An exec may have ended: its file says whether and how."""
+        self.own(asyncio.create_task(self._look_at_exec(container_id, exec_id)))
+
+    async def _look_at_exec(self, container_id: str, exec_id: str) -> None:
+        file = self._paths.shim(container_id) / protocol.EXECS_DIRECTORY / f"{exec_id}.json"
+        with contextlib.suppress(protocol.DamagedFileError):
+            found = await asyncio.to_thread(protocol.read_struct, file, protocol.ExecState)
+            if found is not None and found.exit_code is not None and self.exec_ended is not None:
+                await self.exec_ended(exec_id, found.exit_code)
+
+    def exec_process(
+        self, record: ContainerRecord, config: ExecConfig, console_size: tuple[int, int] | None
+    ) -> bytes:
+        """The specification of an exec's process; blocking."""
+        own = self._paths.container(record.id)
+        layers = [self._images.layer_directory(chain) for chain in reversed(record.layers)]
+        who = identity.resolve(
+            config.User or record.config.User, record.host.GroupAdd or (), [own / "upper", *layers]
+        )
+        return bundle.exec_process(record, config, who, console_size)
 
     # records
 
@@ -151,20 +182,45 @@ class Lifecycle:
         await self.change(entry, (), **fresh)
         failpoints.reach(INTENT)
         try:
-            spawned = await self._spawn(entry.record)
+            spawned = await self._spawn(entry)
         except (SpawnError, AiodError, OSError) as error:
             await self._failed(entry, error)
         else:
             await self._running(entry, spawned)
 
-    async def _spawn(self, record: ContainerRecord) -> Spawned:
-        await asyncio.to_thread(self._write_bundle, record)
+    async def _spawn(self, entry: Entry) -> Spawned:
+        pending, entry.pending = entry.pending, []
+        run = self._paths.shim(entry.record.id)
+        await asyncio.to_thread(self._write_bundle, entry.record, not pending)
         failpoints.reach(BUNDLE)
-        spawned = await self._template.spawn(self._paths.shim(record.id))
+        spawned = await self._template.spawn(run)
         failpoints.reach(SPAWNED)
+        if pending:
+            try:
+                spawned = await self._start_joined(run, spawned, pending)
+            except BaseException:
+                self._kill_shim(spawned)
+                raise
         return spawned
 
-    def _write_bundle(self, record: ContainerRecord) -> None:
+    @staticmethod
+    def _kill_shim(spawned: Spawned) -> None:
+        proc.send_signal(spawned.init_pid, spawned.init_start, signal.SIGKILL)
+        proc.send_signal(spawned.shim_pid, spawned.shim_start, signal.SIGKILL)
+
+    @staticmethod
+    async def _start_joined(run: Path, spawned: Spawned, pending: list[Attachment]) -> Spawned:
+        """Join those who wait before the first byte, then let it execute."""
+        for attachment in pending:
+            await attachment.bind(ShimClient(run))
+        client = ShimClient(run)
+        try:
+            started = await client.start()
+        finally:
+            client.close()
+        return dataclasses.replace(spawned, started_at_ns=started.started_at_ns)
+
+    def _write_bundle(self, record: ContainerRecord, start: bool) -> None:
         own, run = self._paths.container(record.id), self._paths.shim(record.id)
         shutil.rmtree(run, ignore_errors=True)
         for made in (own / "upper", own / "work", run / protocol.ROOTFS_DIRECTORY):
@@ -185,9 +241,9 @@ class Lifecycle:
             (own / name).write_bytes(data)
         container = bundle.build(record, who, places)
         (run / protocol.CONFIG_FILE).write_bytes(bundle.encoded(container))
-        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run))
+        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, start))
 
-    def _request(self, record: ContainerRecord, run: Path) -> protocol.SpawnRequest:
+    def _request(self, record: ContainerRecord, run: Path, start: bool) -> protocol.SpawnRequest:
         settings = record.host.LogConfig.Config or {}
         driver = record.host.LogConfig.Type or "json-file"
         parent = self._config.cgroup_parent
@@ -200,7 +256,7 @@ class Lifecycle:
             terminal=record.config.Tty,
             open_stdin=record.config.OpenStdin,
             stdin_once=record.config.StdinOnce,
-            start=True,
+            start=start,
             log=protocol.LogConfig(
                 driver,
                 record.log_path,

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NoReturn
 
 import msgspec
 
@@ -19,10 +19,12 @@ from aiod import failpoints
 from aiod.config import DaemonConfig, Paths
 from aiod.containers import admission, logs
 from aiod.containers.entries import RUNNING, Directory, Entry, Waiter
-from aiod.containers.happenings import event
+from aiod.containers.execview import ExecInspect, inspected
+from aiod.containers.happenings import event, exec_event
 from aiod.containers.lifecycle import Lifecycle, signal_number, size_of
 from aiod.containers.merge import command_of, merged
 from aiod.containers.options import AttachOptions, LogOptions
+from aiod.containers.streams import Attachment
 from aiod.errors import (
     ConflictError,
     InternalError,
@@ -46,7 +48,8 @@ from aiod.store.models import (
     RestartSettings,
 )
 from aiod.store.records import ContainerRecord, ExecRecord, Intent, Status
-from aiod.tasks.shim_client import ShimTemplate
+from aiod.tasks.shim_calls import ShimClient
+from aiod.tasks.shim_client import ShimTemplate, SpawnError
 
 DIRECTORY_MADE = failpoints.declare("create.directory-made")
 CREATED = failpoints.declare("create.recorded")
@@ -74,16 +77,6 @@ class TopResult:
     processes: tuple[tuple[str, ...], ...]
 
 
-class Streams(Protocol):
-    """A process's streams, joined to a client."""
-
-    async def __aenter__(self) -> Any:
-        """Join."""
-
-    async def __aexit__(self, *exception: object) -> None:
-        """Part."""
-
-
 class ContainerService:
     """All containers of one daemon."""
 
@@ -104,8 +97,10 @@ class ContainerService:
         self._events = events
         self._directory = Directory()
         self._broken: dict[str, str] = {}
+        self._exec_records: dict[str, ExecRecord] = {}
         self._lifecycle = Lifecycle(paths, config, repository, images, template, self._directory)
         self._lifecycle.remove_ended = self._remove_ended
+        self._lifecycle.exec_ended = self._exec_ended
         images.uses = self._uses
         images.layers_in_use = self._layers_in_use
 
@@ -113,6 +108,7 @@ class ContainerService:
         """Take up what runs. Called once, before anybody is served."""
         loaded = await self._repository.load_all()
         self._broken = dict(loaded.broken)
+        self._exec_records = {found.id: found for found in await self._execs.load_all()}
         await self._lifecycle.recover(loaded.records, set(self._broken))
 
     async def close(self) -> None:
@@ -139,9 +135,12 @@ class ContainerService:
         return self._directory.find(reference).record
 
     def exec_ids(self, container_id: str) -> "Names":
-        """The execs under way: none, as there are no execs yet."""
-        self._directory.find(container_id)
-        return []
+        """The execs under way."""
+        return [
+            found.id
+            for found in self._exec_records.values()
+            if found.container_id == container_id and found.status == "running"
+        ]
 
     def open_wait(self, reference: str, condition: str) -> Waiter:
         """Register a wait; it counts from now on."""
@@ -372,14 +371,36 @@ class ContainerService:
         await self._repository.delete(entry.record.id, (event(entry.record, "destroy"),))
         failpoints.reach(REMOVED)
         self._directory.drop(entry.record)
+        for attachment in entry.pending:
+            attachment.give_up()
         entry.announce("not-running", "next-exit", "removed")
 
-    # streams and execs, of which aiod has none yet: each refuses by its name
+    # streams and execs
 
-    async def attach(self, reference: str, options: AttachOptions) -> Streams:
-        """Join a client to the container's streams."""
-        self._directory.find(reference)
-        raise UnsupportedError(f"attach {_LATER}; use logs?follow=1")
+    async def attach(self, reference: str, options: AttachOptions) -> Attachment:
+        """Join a client; to one that does not run yet, from its start on."""
+        entry = self._directory.find(reference)
+        past = None
+        if options.logs:
+            wanted = LogOptions(stdout=options.stdout, stderr=options.stderr)
+            past = await self.logs(reference, wanted)
+        made = Attachment(
+            stdin=options.stdin, stdout=options.stdout, stderr=options.stderr,
+            past=past, stream=options.stream,
+        )  # fmt: skip
+        if not options.stream:
+            return made
+        async with entry.verb:
+            if entry.record.state.status is Status.PAUSED:
+                raise ConflictError(
+                    "cannot attach to a paused container, unpause the container before attach"
+                )
+            if entry.record.state.status is Status.RUNNING:
+                await made.bind(ShimClient(self._paths.shim(entry.record.id)))
+            else:
+                entry.pending.append(made)
+        await self._events.append((event(entry.record, "attach"),))
+        return made
 
     async def detached(self, reference: str) -> None:
         """A client left by its keys."""
@@ -388,13 +409,34 @@ class ContainerService:
 
     async def resize(self, reference: str, width: int, height: int) -> None:
         """Tell the terminal its size."""
-        self._directory.find(reference)
-        raise UnsupportedError(f"resize {_LATER}")
+        entry = self._directory.find(reference)
+        if entry.record.state.status not in RUNNING:
+            raise ConflictError(f"container {entry.record.id} is not running")
+        await self._resize(entry, width, height, "")
+
+    async def _resize(self, entry: Entry, width: int, height: int, exec_id: str) -> None:
+        client = ShimClient(self._paths.shim(entry.record.id))
+        try:
+            await client.resize(width, height, exec_id)
+        except (SpawnError, OSError) as error:
+            raise InternalError(f"resize: {error}") from error
+        finally:
+            client.close()
 
     async def exec_create(self, reference: str, config: ExecConfig) -> str:
-        """Prepare an exec."""
-        self._directory.find(reference)
-        raise UnsupportedError(f"exec {_LATER}")
+        """Prepare an exec. Raises ConflictError if the container does not run."""
+        entry = self._directory.find(reference)
+        status = entry.record.state.status
+        if status is Status.PAUSED:
+            raise ConflictError(
+                f"Container {entry.record.id} is paused, unpause the container before exec"
+            )
+        if status is not Status.RUNNING:
+            raise ConflictError(f"container {entry.record.id} is not running")
+        made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns())
+        await self._execs.put(made, (exec_event(entry.record, made, "exec_create"),))
+        self._exec_records[made.id] = made
+        return made.id
 
     async def exec_start(
         self,
@@ -402,25 +444,85 @@ class ContainerService:
         *,
         detach: bool = False,
         console_size: tuple[int, int] | None = None,
-    ) -> Streams | None:
-        """Run a prepared exec."""
-        raise NotFoundError(f"No such exec instance: {exec_id}")
+    ) -> Attachment | None:
+        """Run a prepared exec; joined to it unless detached."""
+        record = self.exec_record(exec_id)
+        entry = self._directory.find(record.container_id)
+        if record.status != "created":
+            raise ConflictError(f"exec {exec_id} has already run")
+        config = record.config
+        process = await asyncio.to_thread(
+            self._lifecycle.exec_process, entry.record, config, console_size
+        )
+        made = Attachment(
+            stdin=config.AttachStdin, stdout=config.AttachStdout, stderr=config.AttachStderr,
+            past=None, stream=True,
+        )  # fmt: skip
+        client = ShimClient(self._paths.shim(entry.record.id))
+        try:
+            await client.exec(exec_id, process, terminal=config.Tty, open_stdin=config.AttachStdin)
+            if not detach:
+                await made.bind(ShimClient(self._paths.shim(entry.record.id)), exec_id)
+            started = await client.start(exec_id)
+        except (SpawnError, OSError) as error:
+            await self._exec_failed(record, error)
+        finally:
+            client.close()
+        running = msgspec.structs.replace(
+            record, status="running", pid=started.pid, pid_start=started.start_time
+        )
+        await self._put_exec(running, "exec_start")
+        self._lifecycle.exec_noticed(record.container_id, exec_id)
+        return None if detach else made
+
+    async def _exec_failed(self, record: ExecRecord, error: Exception) -> NoReturn:
+        kind = error.kind if isinstance(error, SpawnError) else ""
+        code = {"not-found": 127, "not-executable": 126}.get(kind, 126)
+        await self._put_exec(
+            msgspec.structs.replace(record, status="exited", exit_code=code), "exec_die"
+        )
+        word = (record.config.Cmd or [""])[0]
+        told = str(error)
+        if kind:
+            reason = "executable file not found in $PATH" if code == 127 else "permission denied"
+            told = f'exec: "{word}": {reason}'
+        raise InvalidParameterError(
+            "OCI runtime exec failed: exec failed: unable to start container process: "
+            f"{told}: unknown"
+        )
+
+    async def _put_exec(self, record: ExecRecord, action: str) -> None:
+        owner = self._directory.find(record.container_id).record
+        await self._execs.put(record, (exec_event(owner, record, action),))
+        self._exec_records[record.id] = record
+
+    async def _exec_ended(self, exec_id: str, code: int) -> None:
+        record = self._exec_records.get(exec_id)
+        if record is not None and record.status == "running":
+            ended = msgspec.structs.replace(record, status="exited", exit_code=code)
+            await self._put_exec(ended, "exec_die")
 
     def exec_record(self, exec_id: str) -> ExecRecord:
-        """What was asked of an exec."""
-        raise NotFoundError(f"No such exec instance: {exec_id}")
+        """What was asked of an exec. Raises NotFoundError."""
+        record = self._exec_records.get(exec_id)
+        if record is None:
+            raise NotFoundError(f"No such exec instance: {exec_id}")
+        return record
 
     async def exec_detached(self, exec_id: str) -> None:
         """A client left by its keys."""
-        raise NotFoundError(f"No such exec instance: {exec_id}")
+        record = self.exec_record(exec_id)
+        owner = self._directory.find(record.container_id).record
+        await self._events.append((exec_event(owner, record, "exec_detach"),))
 
     async def exec_resize(self, exec_id: str, width: int, height: int) -> None:
         """Tell an exec's terminal its size."""
-        raise NotFoundError(f"No such exec instance: {exec_id}")
+        record = self.exec_record(exec_id)
+        await self._resize(self._directory.find(record.container_id), width, height, exec_id)
 
-    async def exec_inspect(self, exec_id: str) -> ExecRecord:
+    async def exec_inspect(self, exec_id: str) -> ExecInspect:
         """How an exec went."""
-        raise NotFoundError(f"No such exec instance: {exec_id}")
+        return inspected(self.exec_record(exec_id))
 
 
 Records = list[ContainerRecord]

@@ -1,0 +1,75 @@
+"""Clients joined to a container's streams, also before it has been started.
+
+Owns the wait for the start, and what was logged before; must not know HTTP.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from aiod.containers.logs import LogEntry
+from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
+
+
+class Attachment:
+    """One client's join: `bind` connects it, which the start does if it was there before."""
+
+    def __init__(
+        self,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        past: AsyncGenerator[LogEntry, None] | None,
+        stream: bool,
+    ) -> None:
+        self._wanted = (stdin, stdout, stderr)
+        self._past = past
+        self._follow = stream
+        self._client: ShimClient | None = None
+        self._stream: AttachStream | None = None
+        self._bound = asyncio.Event()
+
+    async def bind(self, client: ShimClient, exec_id: str = "") -> None:
+        """Join the running process; `client` is then the attachment's to close."""
+        self._client = client
+        stdin, stdout, stderr = self._wanted
+        self._stream = await client.attach(exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
+        self._bound.set()
+
+    def give_up(self) -> None:
+        """It will not be started: the stream ends."""
+        self._bound.set()
+
+    async def __aenter__(self) -> "Attachment":
+        """The process's side."""
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+        self.give_up()
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        """What was logged, if asked for, and then what comes."""
+        if self._past is not None:
+            async for entry in self._past:
+                yield Chunk(entry.stream, entry.data)
+        if not self._follow:
+            return
+        await self._bound.wait()
+        if self._stream is not None:
+            async for chunk in self._stream:
+                yield chunk
+
+    async def write(self, data: bytes) -> None:
+        """Pass input on, waiting while the process does not read."""
+        await self._bound.wait()
+        if self._stream is not None:
+            await self._stream.write(data)
+
+    async def close_stdin(self) -> None:
+        """End the input."""
+        await self._bound.wait()
+        if self._stream is not None:
+            await self._stream.close_stdin()
