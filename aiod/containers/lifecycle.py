@@ -125,9 +125,10 @@ class Lifecycle:
 
     def exec_noticed(self, container_id: str, exec_id: str) -> None:
         """An exec may have ended: its file says whether and how."""
-        self.own(asyncio.create_task(self._look_at_exec(container_id, exec_id)))
+        self.own(asyncio.create_task(self.look_at_exec(container_id, exec_id)))
 
-    async def _look_at_exec(self, container_id: str, exec_id: str) -> None:
+    async def look_at_exec(self, container_id: str, exec_id: str) -> None:
+        """Record the exit of an exec, if its file has one."""
         file = self._paths.shim(container_id) / protocol.EXECS_DIRECTORY / f"{exec_id}.json"
         with contextlib.suppress(protocol.DamagedFileError):
             found = await asyncio.to_thread(protocol.read_struct, file, protocol.ExecState)

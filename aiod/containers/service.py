@@ -457,6 +457,7 @@ class ContainerService:
         made = Attachment(
             stdin=config.AttachStdin, stdout=config.AttachStdout, stderr=config.AttachStderr,
             past=None, stream=True,
+            settle=lambda: self._lifecycle.look_at_exec(entry.record.id, exec_id),
         )  # fmt: skip
         client = ShimClient(self._paths.shim(entry.record.id))
         try:

@@ -4,14 +4,22 @@ Owns the wait for the start, and what was logged before; must not know HTTP.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from aiod.containers.logs import LogEntry
 from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
 
 
+async def _nothing() -> None:
+    return
+
+
 class Attachment:
-    """One client's join: `bind` connects it, which the start does if it was there before."""
+    """One client's join: `bind` connects it, which the start does if it was there before.
+
+    `settle` is awaited at the end of the output, before the client sees it: whoever asks
+    then how the process ended gets the answer.
+    """
 
     def __init__(
         self,
@@ -21,10 +29,12 @@ class Attachment:
         stderr: bool,
         past: AsyncGenerator[LogEntry, None] | None,
         stream: bool,
+        settle: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._wanted = (stdin, stdout, stderr)
         self._past = past
         self._follow = stream
+        self._settle = settle
         self._client: ShimClient | None = None
         self._stream: AttachStream | None = None
         self._bound = asyncio.Event()
@@ -46,6 +56,8 @@ class Attachment:
 
     async def __aexit__(self, *exception: object) -> None:
         """Hang up."""
+        if self._stream is not None:
+            await self._stream.close()
         if self._client is not None:
             self._client.close()
         self.give_up()
@@ -61,6 +73,7 @@ class Attachment:
         if self._stream is not None:
             async for chunk in self._stream:
                 yield chunk
+        await self._settle()
 
     async def write(self, data: bytes) -> None:
         """Pass input on, waiting while the process does not read."""

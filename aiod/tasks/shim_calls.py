@@ -9,17 +9,18 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 from grpclib.client import Channel
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from aiod.errors import InternalError
 from aiod.shim import protocol
 from aiod.shim.proto.aiod.shim.v1 import (
     AttachInput,
     AttachOpen,
+    AttachOutput,
     ExecRequest,
     ResizeRequest,
     ShimStub,
@@ -29,7 +30,6 @@ from aiod.shim.proto.aiod.shim.v1 import (
 from aiod.tasks.shim_client import SpawnError
 
 CALL_SECONDS = 30.0
-_INPUT_WAITING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,67 +95,47 @@ class ShimClient:
         self, exec_id: str, *, stdin: bool, stdout: bool, stderr: bool
     ) -> "AttachStream":
         """Join; what the process says from the return on is delivered."""
-        stream = AttachStream(self._stub)
+        stream = AttachStream(self._channel)
         opened = AttachOpen(exec_id=exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
         await stream.open(opened)
         return stream
 
 
 class AttachStream:
-    """Both directions of one attach."""
+    """Both directions of one attach. The generated stub cannot end a call whose input goes on."""
 
-    def __init__(self, stub: ShimStub) -> None:
-        self._stub = stub
-        self._input: asyncio.Queue[AttachInput | None] = asyncio.Queue(_INPUT_WAITING)
-        self._output: AsyncIterator[Chunk] | None = None
+    def __init__(self, channel: Channel) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self._request = channel.request(
+            "/aiod.shim.v1.Shim/Attach", Cardinality.STREAM_STREAM, AttachInput, AttachOutput
+        )
 
     async def open(self, opened: AttachOpen) -> None:
         """Send the first message and wait until the shim is ready."""
-        await self._input.put(AttachInput(open=opened))
-        replies = self._stub.attach(self._requests())
+        self._stream = await self._stack.enter_async_context(self._request)
         async with asyncio.timeout(CALL_SECONDS):
-            await anext(replies)
-        self._output = self._chunks(replies)
+            await self._stream.send_message(AttachInput(open=opened))
+            await self._stream.recv_message()
 
-    async def _requests(self) -> AsyncIterator[AttachInput]:
-        while (message := await self._input.get()) is not None:
-            yield message
-
-    async def _chunks(self, replies: "AsyncIterator[object]") -> AsyncIterator[Chunk]:
-        with contextlib.suppress(StreamTerminatedError, GRPCError):
-            async for reply in replies:
-                yield Chunk(int(reply.stream), bytes(reply.data))  # type: ignore[attr-defined]
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
         """The output, to its end."""
-        assert self._output is not None
-        return self._output
+        with contextlib.suppress(StreamTerminatedError, GRPCError):
+            while (reply := await self._stream.recv_message()) is not None:
+                yield Chunk(int(reply.stream), bytes(reply.data))
 
     async def write(self, data: bytes) -> None:
         """Pass input on, waiting while the process does not read."""
-        await self._input.put(AttachInput(stdin=data))
+        with contextlib.suppress(StreamTerminatedError):
+            await self._stream.send_message(AttachInput(stdin=data))
 
     async def close_stdin(self) -> None:
         """End the input."""
-        await self._input.put(AttachInput(stdin_end=True))
+        with contextlib.suppress(StreamTerminatedError):
+            await self._stream.send_message(AttachInput(stdin_end=True))
 
-
-class Joined:
-    """An attach and the connection it needs, as one context."""
-
-    def __init__(self, client: ShimClient, stream: AttachStream) -> None:
-        self._client = client
-        self._stream = stream
-
-    async def __aenter__(self) -> AttachStream:
-        """The stream."""
-        return self._stream
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Hang up."""
-        self._client.close()
+    async def close(self) -> None:
+        """Part, whether or not the output has ended."""
+        with contextlib.suppress(StreamTerminatedError, GRPCError, ProtocolError):
+            await self._stream.cancel()
+        with contextlib.suppress(StreamTerminatedError, GRPCError, ProtocolError):
+            await self._stack.aclose()
