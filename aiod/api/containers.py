@@ -118,7 +118,7 @@ class ContainerRoutes:
     async def _inspect(self, call: Call) -> web.StreamResponse:
         record = self._containers.get(call.id)
         sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
-        exec_ids = self._containers.exec_ids(record.id)
+        exec_ids = self._containers.execs.ids(record.id)
         return replies.json(self._renderer.inspect(record, exec_ids, sizes))
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:

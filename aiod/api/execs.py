@@ -56,16 +56,16 @@ class ExecRoutes:
             raise InvalidParameterError("No exec command specified")
         if config.DetachKeys:
             parse(config.DetachKeys)
-        exec_id = await self._containers.exec_create(call.id, config)
+        exec_id = await self._containers.execs.create(call.id, config)
         return replies.json(ExecCreated(exec_id), 201)
 
     async def _start(self, call: Call) -> web.StreamResponse:
         body = await params.json_bytes(call.request, required=False)
         asked = params.decode(body, ExecStart)
         if asked.Detach:
-            await self._containers.exec_start(call.id, detach=True, console_size=asked.ConsoleSize)
+            await self._containers.execs.start(call.id, detach=True, console_size=asked.ConsoleSize)
             return replies.empty(200)
-        record = self._containers.exec_record(call.id)
+        record = self._containers.execs.record(call.id)
         config = record.config
         if asked.Tty != config.Tty:
             log.debug("exec %s: the start's Tty differs from the create's, which holds", call.id)
@@ -83,21 +83,21 @@ class ExecRoutes:
     async def _run(
         self, exec_id: str, asked: ExecStart, client: HijackedStream, joint: Joint
     ) -> None:
-        started = await self._containers.exec_start(exec_id, console_size=asked.ConsoleSize)
+        started = await self._containers.execs.start(exec_id, console_size=asked.ConsoleSize)
         if started is None:
             return
         async with started as process:
             if await join(client, process, joint) is Ending.DETACHED:
-                await self._containers.exec_detached(exec_id)
+                await self._containers.execs.detached(exec_id)
 
     async def _resize(self, call: Call) -> web.StreamResponse:
         query = call.query()
         height, width = params.integer(query, "h"), params.integer(query, "w")
-        await self._containers.exec_resize(call.id, width, height)
+        await self._containers.execs.resize(call.id, width, height)
         return replies.empty(200)
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
-        return replies.json(await self._containers.exec_inspect(call.id))
+        return replies.json(await self._containers.execs.inspect(call.id))
 
 
 def _told(error: AiodError, framed: bool) -> bytes:

@@ -1,0 +1,146 @@
+"""Makes containers: wholly or not at all.
+
+Owns the order of the checks and the record's making; what is granted is `admission`'s. Must
+not know HTTP, nor how a container is run.
+"""
+
+import asyncio
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from aiod import failpoints
+from aiod.config import Paths
+from aiod.containers import admission
+from aiod.containers.entries import Directory
+from aiod.containers.happenings import event
+from aiod.containers.lifecycle import signal_number, size_of
+from aiod.containers.merge import command_of, merged
+from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.images.service import ImageService
+from aiod.store.containers import ContainerRepository
+from aiod.store.models import (
+    ContainerConfig,
+    HostConfig,
+    LogSettings,
+    NetworkingConfig,
+    RestartSettings,
+)
+from aiod.store.records import ContainerRecord
+
+DIRECTORY_MADE = failpoints.declare("create.directory-made")
+CREATED = failpoints.declare("create.recorded")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new container's id, and what it was not given."""
+
+    id: str
+    warnings: tuple[str, ...]
+
+
+class Creator:
+    """Makes one daemon's containers."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        repository: ContainerRepository,
+        images: ImageService,
+        directory: Directory,
+    ) -> None:
+        self._paths = paths
+        self._repository = repository
+        self._images = images
+        self._directory = directory
+
+    async def create(
+        self,
+        name: str | None,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        platform: str = "",
+    ) -> Created:
+        """Make a container; wholly or not at all."""
+        if name is not None:
+            name = name.removeprefix("/")
+            admission.check_name(name)
+        if not config.Image:
+            raise InvalidParameterError(
+                "no command specified" if not config.Cmd else "no image specified"
+            )
+        if platform not in ("", "linux", f"linux/{self._images.architecture}"):
+            raise NotFoundError(
+                f"image with reference {config.Image} was found but does not "
+                f"provide the specified platform ({platform})"
+            )
+        admission.check(config, host, networking)
+        mode, warnings = admission.network_mode(host)
+        _check_log_options(host)
+        image = await self._images.resolve(config.Image)
+        run = (await self._images.config(image)).run
+        if run.volumes:
+            warnings += ("the image's volumes are kept in the container: aiod has no volumes yet",)
+        config = merged(config, run)
+        path, args = command_of(config)
+        made = admission.new_id()
+        config = msgspec.structs.replace(config, Hostname=config.Hostname or made[:12])
+        if isinstance(config.StopSignal, str) and config.StopSignal:
+            signal_number(config.StopSignal)
+        own = self._paths.container(made)
+        record = ContainerRecord(
+            id=made,
+            name=name or f"c{made[:12]}",
+            created_ns=time.time_ns(),
+            image_id=image.id,
+            image_name=config.Image,
+            path=path,
+            args=args,
+            config=config,
+            host=_with_defaults(host, mode),
+            networking=networking,
+            network_mode=mode,
+            layers=tuple(layer.chain_id for layer in image.layers),
+            hostname=config.Hostname,
+            log_path=str(own / f"{made}-json.log"),
+        )
+        await self._make(record, own)
+        return Created(made, warnings)
+
+    async def _make(self, record: ContainerRecord, own: Path) -> None:
+        await asyncio.to_thread(own.mkdir, 0o710)
+        failpoints.reach(DIRECTORY_MADE)
+        try:
+            await self._repository.insert(record, (event(record, "create"),))
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, own, True)
+            raise
+        failpoints.reach(CREATED)
+        self._directory.add(record)
+
+
+def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
+    driver = LogSettings(host.LogConfig.Type or "json-file", host.LogConfig.Config or {})
+    policy = RestartSettings(host.RestartPolicy.Name or "no", host.RestartPolicy.MaximumRetryCount)
+    return msgspec.structs.replace(
+        host,
+        LogConfig=driver,
+        RestartPolicy=policy,
+        NetworkMode=host.NetworkMode or mode,
+        ShmSize=host.ShmSize or 64 << 20,
+        IpcMode=host.IpcMode or "private",
+    )
+
+
+def _check_log_options(host: HostConfig) -> None:
+    for name, value in (host.LogConfig.Config or {}).items():
+        if name == "max-size":
+            size_of(value)
+        elif name != "max-file" or not value.isdigit() or int(value) < 1:
+            driver = host.LogConfig.Type or "json-file"
+            raise InvalidParameterError(f"unknown log opt '{name}' for {driver} log driver")

@@ -1,0 +1,98 @@
+"""What only looks at containers: lists, waits, logs and processes.
+
+Must not change anything, nor know HTTP.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiod.containers import logs
+from aiod.containers.entries import RUNNING, Directory, Waiter
+from aiod.containers.lifecycle import Lifecycle
+from aiod.containers.options import LogOptions
+from aiod.errors import ConflictError, InternalError, InvalidParameterError, UnsupportedError
+from aiod.store.records import ContainerRecord
+
+_PS_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopResult:
+    """What ps(1) says of a container's processes."""
+
+    titles: tuple[str, ...]
+    processes: tuple[tuple[str, ...], ...]
+
+
+class Looking:
+    """Questions about one daemon's containers."""
+
+    def __init__(self, directory: Directory, lifecycle: Lifecycle) -> None:
+        self._directory = directory
+        self._lifecycle = lifecycle
+
+    def list(self) -> "Records":
+        """All records, in no order."""
+        return [entry.record for entry in self._directory.by_id.values()]
+
+    def get(self, reference: str) -> ContainerRecord:
+        """One record. Raises NotFoundError."""
+        return self._directory.find(reference).record
+
+    def open_wait(self, reference: str, condition: str) -> Waiter:
+        """Register a wait; it counts from now on."""
+        return self._directory.find(reference).wait(condition)
+
+    async def logs(
+        self, reference: str, options: LogOptions
+    ) -> AsyncGenerator[logs.LogEntry, None]:
+        """The log's entries. Raises InvalidParameterError for a driver that cannot be read."""
+        entry = self._directory.find(reference)
+        driver = entry.record.host.LogConfig.Type
+        if driver == "none":
+            raise InternalError("configured logging driver does not support reading")
+        if driver == "local":
+            raise UnsupportedError("reading the log driver local is not supported by aiod yet")
+        ended = entry.ended
+        if entry.record.state.status not in RUNNING:
+            ended = asyncio.Event()
+            ended.set()
+        return logs.read(Path(entry.record.log_path), options, ended)
+
+    async def top(self, reference: str, ps_args: str) -> TopResult:
+        """ps(1) of the host, showing only the container's. Raises ConflictError if none run."""
+        entry = self._directory.find(reference)
+        if entry.record.state.status not in RUNNING:
+            raise ConflictError(f"container {entry.record.id} is not running")
+        pids = set(map(str, await asyncio.to_thread(self._lifecycle.cgroup(entry).processes)))
+        process = await asyncio.create_subprocess_exec(
+            "ps", *ps_args.split(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(_PS_SECONDS):
+                out, wrong = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise InternalError("ps did not answer") from None
+        if process.returncode:
+            raise InvalidParameterError(f"ps: {wrong.decode(errors='replace').strip()}")
+        return _only(out.decode(errors="replace"), pids)
+
+
+Records = list[ContainerRecord]
+
+
+def _only(text: str, pids: set[str]) -> TopResult:
+    titles, *rows = text.splitlines() or [""]
+    names = titles.split()
+    if "PID" not in names:
+        raise InternalError("Couldn't find PID field in ps output")
+    place = names.index("PID")
+    found = [tuple(row.split(None, len(names) - 1)) for row in rows]
+    return TopResult(
+        tuple(names), tuple(row for row in found if len(row) > place and row[place] in pids)
+    )
