@@ -102,4 +102,4 @@ class ExecRoutes:
 
 def _told(error: AiodError, framed: bool) -> bytes:
     data = f"{error.message}\r\n".encode()
-    return frames.encode(frames.STDERR, data) if framed else data
+    return frames.encode(frames.STDOUT, data) if framed else data

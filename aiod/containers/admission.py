@@ -4,6 +4,7 @@ Owns the list of granted fields and the checks of their values; pure. Must not k
 container is made.
 """
 
+import posixpath
 import re
 import secrets
 
@@ -28,6 +29,10 @@ _HARMLESS = {
     "IpcMode": ("", "private"), "CgroupnsMode": ("", "private", "host"), "PidMode": ("",),
     "UTSMode": ("",), "UsernsMode": ("", "host"), "Isolation": ("", "default"),
     "Runtime": ("", "aiod"), "Cgroup": ("",), "MemorySwappiness": (None, -1), "Init": (None, False),
+}  # fmt: skip
+_BIND_WORDS = {
+    "ro": "access", "rw": "access", "z": "label", "Z": "label",
+    **dict.fromkeys(("rprivate", "private", "rslave", "slave", "rshared", "shared"), "propagation"),
 }  # fmt: skip
 _CONFIG_REFUSED = ("Healthcheck", "MacAddress", "NetworkDisabled")
 _NO_HEALTHCHECK: tuple[list[str] | None, ...] = (["NONE"], [], None)
@@ -103,28 +108,50 @@ def _check_config(config: ContainerConfig) -> None:
 
 
 def check_bind(bind: str) -> tuple[str, str, tuple[str, ...]]:
-    """Source, target and options of `Binds`. Raises for what is not an absolute bind."""
+    """Source, target and options of one of `Binds`. Raises for what is not an absolute bind."""
     parts = bind.split(":")
-    if len(parts) not in (2, 3) or not parts[1]:
-        raise InvalidParameterError(f"invalid volume specification: '{bind}'")
-    source, target = parts[0], parts[1]
-    if not source.startswith("/"):
-        raise UnsupportedError(f"Binds: {bind!r}: aiod has no named volumes yet")
+    invalid = f"invalid volume specification: '{bind}'"
+    if len(parts) > 3 or not all(parts[:2]):
+        raise InvalidParameterError(invalid)
+    source, target = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
     if not target.startswith("/"):
         raise InvalidParameterError(
-            f"invalid volume specification: '{bind}': invalid mount config for type \"bind\": "
+            f'{invalid}: invalid mount config for type "bind": '
             f"invalid mount path: '{target}' mount path must be absolute"
         )
-    if target == "/":
+    if posixpath.normpath(target) in ("/", "//"):
         raise InvalidParameterError(
-            f"invalid volume specification: '{bind}': destination can't be '/'"
+            f'{invalid}: invalid mount config for type "bind": '
+            "invalid specification: destination can't be '/'"
         )
-    options = tuple(filter(None, (parts[2] if len(parts) == 3 else "").split(",")))
-    known = {"ro", "rw", "z", "Z", "rprivate", "private", "rslave", "slave", "rshared", "shared"}
-    for option in options:
-        if option not in known:
-            raise InvalidParameterError(f"invalid mode: {parts[2]}")
+    options = _bind_options(parts[2]) if len(parts) == 3 else ()
+    if not source.startswith("/"):
+        _check_volume_name(source)
+        raise UnsupportedError(f"HostConfig.Binds: {bind!r}: volumes are not supported by aiod yet")
     return source, target, options
+
+
+def _bind_options(mode: str) -> tuple[str, ...]:
+    """The words of a bind's mode, at most one of each kind."""
+    options = tuple(mode.split(","))
+    kinds = [_BIND_WORDS.get(option) for option in options]
+    if None in kinds or len(set(kinds)) != len(kinds):
+        raise InvalidParameterError(f"invalid mode: {mode}")
+    return options
+
+
+def _check_volume_name(name: str) -> None:
+    if len(name) == 1:
+        raise InvalidParameterError(
+            f"create {name}: volume name is too short, "
+            "names should be at least two alphanumeric characters"
+        )
+    if name and not _NAME.match(name):
+        raise InvalidParameterError(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, '
+            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+            "If you intended to pass a host directory, use absolute path"
+        )
 
 
 def _check_resources(host: HostConfig) -> None:

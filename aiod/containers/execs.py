@@ -11,13 +11,13 @@ import msgspec
 
 from aiod.config import Paths
 from aiod.containers import admission
-from aiod.containers.entries import Directory
+from aiod.containers.entries import Directory, Entry
 from aiod.containers.execview import ExecInspect, inspected
 from aiod.containers.happenings import exec_event
 from aiod.containers.joining import resize
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.streams import Attachment
-from aiod.errors import ConflictError, InvalidParameterError, NotFoundError
+from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.store.models import ExecConfig
@@ -43,6 +43,7 @@ class Execs:
         self._directory = directory
         self._lifecycle = lifecycle
         self._records: dict[str, ExecRecord] = {}
+        self._starting: set[str] = set()
 
     async def load(self) -> None:
         """Take up what is on record."""
@@ -59,13 +60,7 @@ class Execs:
     async def create(self, reference: str, config: ExecConfig) -> str:
         """Prepare an exec. Raises ConflictError if the container does not run."""
         entry = self._directory.find(reference)
-        status = entry.record.state.status
-        if status is Status.PAUSED:
-            raise ConflictError(
-                f"Container {entry.record.id} is paused, unpause the container before exec"
-            )
-        if status is not Status.RUNNING:
-            raise ConflictError(f"container {entry.record.id} is not running")
+        _check_running(entry)
         made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns())
         await self._repository.put(made, (exec_event(entry.record, made, "exec_create"),))
         self._records[made.id] = made
@@ -78,43 +73,66 @@ class Execs:
         detach: bool = False,
         console_size: tuple[int, int] | None = None,
     ) -> Attachment | None:
-        """Run a prepared exec; joined to it unless detached."""
+        """Run a prepared exec, once; joined to it unless detached.
+
+        Raises ConflictError if it has run or its container does not run.
+        """
         record = self.record(exec_id)
+        if record.status != "created" or exec_id in self._starting:
+            raise ConflictError(f"Error: Exec command {exec_id} has already run")
         entry = self._directory.find(record.container_id)
-        if record.status != "created":
-            raise ConflictError(f"exec {exec_id} has already run")
-        config = record.config
+        _check_running(entry)
+        self._starting.add(exec_id)
+        try:
+            return await self._start(entry, record, detach, console_size)
+        except (AiodError, SpawnError, OSError) as error:
+            await self._failed(record, error)
+        finally:
+            self._starting.discard(exec_id)
+
+    async def _start(
+        self,
+        entry: Entry,
+        record: ExecRecord,
+        detach: bool,
+        console_size: tuple[int, int] | None,
+    ) -> Attachment | None:
+        config, run = record.config, self._paths.shim(entry.record.id)
         process = await asyncio.to_thread(
             self._lifecycle.exec_process, entry.record, config, console_size
         )
         made = Attachment(
             stdin=config.AttachStdin, stdout=config.AttachStdout, stderr=config.AttachStderr,
             past=None, stream=True,
-            settle=lambda: self._lifecycle.look_at_exec(entry.record.id, exec_id),
+            settle=lambda: self._lifecycle.look_at_exec(entry.record.id, record.id),
         )  # fmt: skip
-        client = ShimClient(self._paths.shim(entry.record.id))
+        client = ShimClient(run)
         try:
-            await client.exec(exec_id, process, terminal=config.Tty, open_stdin=config.AttachStdin)
+            await client.exec(
+                record.id, process, terminal=config.Tty, open_stdin=config.AttachStdin
+            )
             if not detach:
-                await made.bind(ShimClient(self._paths.shim(entry.record.id)), exec_id)
-            started = await client.start(exec_id)
-        except (SpawnError, OSError) as error:
-            await self._failed(record, error)
+                await made.bind(ShimClient(run), record.id)
+            started = await client.start(record.id)
+        except BaseException:
+            await made.__aexit__()
+            raise
         finally:
             client.close()
         running = msgspec.structs.replace(
             record, status="running", pid=started.pid, pid_start=started.start_time
         )
         await self._put(running, "exec_start")
-        self._lifecycle.exec_noticed(record.container_id, exec_id)
+        self._lifecycle.exec_noticed(record.container_id, record.id)
         return None if detach else made
 
     async def _failed(self, record: ExecRecord, error: Exception) -> NoReturn:
         kind = error.kind if isinstance(error, SpawnError) else ""
-        code = {"not-found": 127, "not-executable": 126}.get(kind, 126)
-        await self._put(
-            msgspec.structs.replace(record, status="exited", exit_code=code), "exec_die"
-        )
+        code = 127 if kind == "not-found" else 126
+        failed = msgspec.structs.replace(record, status="exited", exit_code=code)
+        await self._put(failed, "exec_die")
+        if isinstance(error, AiodError):
+            raise error
         word = (record.config.Cmd or [""])[0]
         told = str(error)
         if kind:
@@ -123,7 +141,7 @@ class Execs:
         raise InvalidParameterError(
             "OCI runtime exec failed: exec failed: unable to start container process: "
             f"{told}: unknown"
-        )
+        ) from error
 
     async def _put(self, record: ExecRecord, action: str) -> None:
         owner = self._directory.find(record.container_id).record
@@ -159,3 +177,14 @@ class Execs:
     async def inspect(self, exec_id: str) -> ExecInspect:
         """How an exec went."""
         return inspected(self.record(exec_id))
+
+
+def _check_running(entry: Entry) -> None:
+    """Raise ConflictError if nothing can be executed in the container now."""
+    status = entry.record.state.status
+    if status is Status.PAUSED:
+        raise ConflictError(
+            f"Container {entry.record.id} is paused, unpause the container before exec"
+        )
+    if status is not Status.RUNNING:
+        raise ConflictError(f"container {entry.record.id} is not running")

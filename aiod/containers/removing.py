@@ -57,7 +57,7 @@ class Remover:
             held = state.status.value
             advice = "unpause and then stop" if held == "paused" else "stop"
             raise ConflictError(
-                f'cannot remove container "{reference}": container is {held}: '
+                f'cannot remove container "/{entry.record.name}": container is {held}: '
                 f"{advice} the container before removing or force remove"
             )
         async with entry.verb:

@@ -310,8 +310,16 @@ def test_exec(engine: Engine, containers: Containers) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (5, "text", "e\n")
     absent = engine.docker("exec", name, "no-such", check=False)
     assert absent.returncode in (126, 127)
-    user = engine.docker("exec", "-u", "user", "-w", "/tmp", name, "sh", "-c", "id -u; pwd")
+    user = engine.docker("exec", "-u", "1000:5", "-w", "/tmp", name, "sh", "-c", "id -u; pwd")
     assert user.stdout == "1000\n/tmp\n"
+    assert engine.docker("exec", "-u", "root", name, "id", "-u").stdout == "0\n"
+
+
+def test_exec_unknown_user(engine: Engine, containers: Containers) -> None:
+    name = containers.background(*FOREVER)
+    done = engine.docker("exec", "-u", "nobody-here", name, "id", check=False)
+    assert done.returncode == 126
+    assert "unable to find user nobody-here: no matching entries in passwd file" in done.stdout
 
 
 def test_exec_detached(engine: Engine, containers: Containers) -> None:
@@ -452,7 +460,7 @@ def test_remove_by_force(engine: Engine, containers: Containers) -> None:
     name = containers.background(*FOREVER)
     refused = engine.docker("rm", name, check=False)
     assert refused.returncode == 1
-    assert "running container" in refused.stderr
+    assert "force remove" in refused.stderr
     assert engine.docker("rm", "-f", name).stdout == f"{name}\n"
     assert engine.docker("inspect", name, check=False).returncode == 1
 
