@@ -100,7 +100,7 @@ class ShimTemplate:
             try:
                 # The dashes are room for the title that each shim gives itself.
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "aiod.shim.zygote", str(theirs.fileno()), "-" * 120,
+                    sys.executable, "-P", "-m", "aiod.shim.zygote", str(theirs.fileno()), "-" * 120,
                     pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
                 )  # fmt: skip
             except BaseException:
