@@ -230,7 +230,8 @@ class Machine:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        while found := self.processes():
+        for _ in range(10):  # a process that was just born may not have been seen
+            found = self.processes()
             for process in found:
                 proc.send_signal(process.pid, process.started, signal.SIGKILL)
             for process in found:
