@@ -1,15 +1,16 @@
 """./quickstart: ends 0 only when every claim was true, and leaves nothing in any case."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.mounts import hierarchies
+from aiod.config import DaemonConfig, Paths
+from tests.support.mounts import cgroups, mount_points
 from tests.support.processes import command_line, running_pids
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it runs containers")
@@ -52,26 +53,22 @@ DEEDS = {
 }
 
 
-def _traces() -> set[str]:
-    """Whatever a story may leave on this machine."""
-    found = {f"{path}" for path in Path("/tmp").glob("aiod-story.*")}
-    found |= {f"{path}" for top in hierarchies() for path in top.glob("aiod-*")}
-    for pid in running_pids():
-        if "aiod-story." in command_line(pid):
-            found.add(f"process {pid}: {command_line(pid)}")
-    found |= {
-        line.split()[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        if "/aiod-story." in line
-    }
-    return found
+def _traces(base: str) -> list[str]:
+    """Whatever the story that worked in `base` has left on this machine."""
+    cgroup = DaemonConfig(paths=Paths(Path(base, "root"), Path(base, "state"))).cgroup_parent
+    commands = {pid: command_line(pid) for pid in running_pids()}
+    return [
+        *(base for _ in [base] if Path(base).exists()),
+        *(str(group) for group in cgroups(cgroup)),
+        *(f"process {pid}: {command}" for pid, command in commands.items() if base in command),
+        *mount_points(Path(base)),
+    ]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
-    before = _traces()
-    yield
-    assert _traces() <= before
+def _assert_nothing_left(output: str) -> None:
+    found = re.search(r"/tmp/aiod-story\.\w+", output)
+    assert found, output
+    assert _traces(found.group()) == []
 
 
 def _command(*arguments: str) -> list[str]:
@@ -79,9 +76,11 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         _command(*arguments), capture_output=True, text=True, timeout=300, check=False
     )
+    _assert_nothing_left(done.stdout)
+    return done
 
 
 def test_every_claim_is_true() -> None:
@@ -108,7 +107,10 @@ def test_a_false_claim_is_told_and_fails(what: str, tmp_path: Path) -> None:
 def test_a_signal_ends_it_and_leaves_nothing(signo: int, code: int) -> None:
     with subprocess.Popen(_command(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        output = ""
         for line in process.stdout:
+            output += line
             if "container worker runs" in line:
                 process.send_signal(signo)
         assert process.wait(60) == code
+    _assert_nothing_left(output)
