@@ -7,7 +7,7 @@ import importlib
 
 import click
 
-_COMMANDS = ("serve",)
+_COMMANDS = ("doctor", "serve")
 
 
 class _Lazy(click.Group):
