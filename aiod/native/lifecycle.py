@@ -81,6 +81,10 @@ class Runtime:
         with contextlib.ExitStack() as undo:
             undo.callback(directory.remove)
             directory.save_config(config)
+            if container.linux.seccomp is not None:
+                from aiod.native import seccomp  # libseccomp's bindings, only for who has a profile
+
+                seccomp.save(container.linux.seccomp, directory.path)
             path = container.linux.cgroups_path or f"/aiod-runtime/{container_id}"
             cgroup = self.open_cgroup(path)
             undo.callback(cgroup.remove)
@@ -112,7 +116,9 @@ class Runtime:
             with _held(pidfd):
                 hooks.run_inside("startContainer", points.start_container, state, container, pidfd)
             visitor = _visit(directory)
-            made = plan.build_plan(container, Path(record.bundle), self._mounts(record))
+            made = plan.build_plan(
+                container, Path(record.bundle), self._mounts(record), programs=directory.path
+            )
             directory.socket.unlink(missing_ok=True)
             runtime.start_by(visitor, made)
             hooks.run_here("poststart", points.poststart, _state(record, "running"))
@@ -193,7 +199,7 @@ class Runtime:
         if pidfd is None or self.status(record) == "stopped":
             raise NativeError("exec", 3, "container not running")
         with _held(pidfd):
-            made = plan.exec_plan(process, directory.load_config())
+            made = plan.exec_plan(process, directory.load_config(), directory.path)
             streams = (-1, -1, -1) if made.terminal else stdio
             cgroup = self.open_cgroup(record.cgroup)
             with _birthplace(cgroup) as birthplace:
@@ -242,7 +248,8 @@ def _make(
     cgroup: ContainerCgroup,
     stdio: tuple[int, int, int],
 ) -> runtime.Task:
-    made = plan.build_plan(container, Path(record.bundle), cgroup.mounts())
+    bundle = Path(record.bundle)
+    made = plan.build_plan(container, bundle, cgroup.mounts(), programs=directory.path)
     points = container.hooks or spec.Hooks()
 
     def run_hooks(task: runtime.Task) -> None:

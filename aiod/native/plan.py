@@ -59,11 +59,19 @@ class ExecPlan(msgspec.Struct, frozen=True):
     oom_score_adj: int | None = None
 
 
-def build_plan(container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, ...] = ()) -> Plan:
+def build_plan(
+    container: spec.Spec,
+    bundle: Path,
+    cgroups: tuple[CgroupMount, ...] = (),
+    *,
+    programs: Path | None = None,
+) -> Plan:
     """The plan of `container`, relative paths being below `bundle`.
 
     `cgroups` says what a mount of type `cgroup` shows: the container's own directory in each
-    hierarchy. Raises NativeError, naming the part, for what the specification gets wrong.
+    hierarchy. `programs` is where `aiod.native.seccomp.save` put the filter, if not beside the
+    bundle; it is only faster. Raises NativeError, naming the part, for what the specification
+    gets wrong.
     """
     process = container.process
     if process is None or not process.args:
@@ -71,6 +79,7 @@ def build_plan(container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, .
     made, joined = _namespaces(container)
     root = filesystem.Builder(container, bundle, cgroups, made=frozenset(made))
     new_cgroup = "cgroup" in made
+    filters = processsteps.seccomp_filter(container.linux.seccomp, programs or bundle)
     steps = [
         *joined,
         *_user_namespace(made, joined),
@@ -79,9 +88,9 @@ def build_plan(container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, .
         *([_CGROUP, _UNSHARE_CGROUP] if new_cgroup else []),
         *root.steps(),
         *_names(container, made, joined),
-        *processsteps.settle(process, container),
+        *processsteps.settle(process, filters),
         *([] if new_cgroup else [_CGROUP]),
-        *processsteps.finish(process, container, death_signal=9),
+        *processsteps.finish(process, filters, death_signal=9),
     ]
     return Plan(
         clone_flags=sum(NAMESPACES[name] for name in made if name != "cgroup"),
@@ -96,7 +105,7 @@ def build_plan(container: spec.Spec, bundle: Path, cgroups: tuple[CgroupMount, .
     )
 
 
-def exec_plan(process: spec.Process, container: spec.Spec) -> ExecPlan:
+def exec_plan(process: spec.Process, container: spec.Spec, programs: Path) -> ExecPlan:
     """The plan of a further `process` of `container`. Raises NativeError like `build_plan`."""
     if not process.args:
         raise NativeError("process.args", 22, "no command given")
@@ -104,6 +113,7 @@ def exec_plan(process: spec.Process, container: spec.Spec) -> ExecPlan:
     flags = sum(NAMESPACES[name] for name in types)
     join = Step(Op.SETNS, "join the container's namespaces", flags=flags)
     become = [_BECOME_ROOT] if "user" in types else []
+    filters = processsteps.seccomp_filter(container.linux.seccomp, programs)
     steps = [
         join,
         *become,
@@ -111,9 +121,9 @@ def exec_plan(process: spec.Process, container: spec.Spec) -> ExecPlan:
         Step(Op.SESSION, "start a session"),
         Step(Op.KEYRING, "make a session keyring"),
         *([filesystem.console(process, "")] if process.terminal else []),
-        *processsteps.settle(process, container),
+        *processsteps.settle(process, filters),
         _CGROUP,
-        *processsteps.finish(process, container, death_signal=0),
+        *processsteps.finish(process, filters, death_signal=0),
     ]
     return ExecPlan(
         leading=1,

@@ -5,6 +5,8 @@ container's first process and for any further one. Source: runtime-spec `config.
 process", "Linux Process"); capabilities(7), seccomp(2).
 """
 
+from pathlib import Path
+
 from aiod.native import spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Capabilities, Flag, Op, Step
@@ -16,17 +18,11 @@ _RLIMITS = (
 )  # fmt: skip
 _DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3), where the environment has none
 _DEFAULT_UMASK = 0o022
-# SECCOMP_FILTER_FLAG_* of seccomp(2).
-_SECCOMP_FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
-    "SECCOMP_FILTER_FLAG_LOG": 2,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-}
 _UNLIMITED = (1 << 64) - 1
 
 
-def settle(process: spec.Process, container: spec.Spec) -> list[Step]:
-    """Everything up to the rights the command will have.
+def settle(process: spec.Process, filters: list[Step]) -> list[Step]:
+    """Everything up to the rights the command will have; `filters` is of `seccomp_filter`.
 
     Limits first, while they may be raised. The seccomp filter is installed when the capabilities
     that no_new_privs would replace are still there, but as late as that allows. The working
@@ -49,7 +45,7 @@ def settle(process: spec.Process, container: spec.Spec) -> list[Step]:
         ),
     ]  # fmt: skip
     if not process.no_new_privileges:
-        steps += _seccomp(container)
+        steps += filters
     capabilities = Capabilities(
         effective=_mask(rights.effective),
         permitted=_mask(rights.permitted),
@@ -63,7 +59,7 @@ def settle(process: spec.Process, container: spec.Spec) -> list[Step]:
     return [*_labels(process), *steps]
 
 
-def finish(process: spec.Process, container: spec.Spec, *, death_signal: int) -> list[Step]:
+def finish(process: spec.Process, filters: list[Step], *, death_signal: int) -> list[Step]:
     """From a process with its final rights to its command; it is "created" at READY."""
     candidates = _candidates(process)
     steps = [
@@ -71,7 +67,7 @@ def finish(process: spec.Process, container: spec.Spec, *, death_signal: int) ->
         Step(Op.READY, "wait for the start", number=death_signal),
     ]
     if process.no_new_privileges:
-        steps += _seccomp(container)
+        steps += filters
     return [*steps, Step(Op.EXEC, f'exec "{process.args[0]}"')]
 
 
@@ -110,18 +106,17 @@ def _mask(names: tuple[str, ...]) -> int:
         raise NativeError("process.capabilities", 22, f"unknown: {error}") from error
 
 
-def _seccomp(container: spec.Spec) -> list[Step]:
-    profile = container.linux.seccomp
+def seccomp_filter(profile: spec.Seccomp | None, bundle: Path) -> list[Step]:
+    """The step that installs the filter of `profile`; its program may be beside the bundle.
+
+    Raises NativeError.
+    """
     if profile is None:
         return []
     from aiod.native import seccomp  # libseccomp's bindings, only for who has a profile
 
-    flags = 0
-    for name in profile.flags:
-        if name not in _SECCOMP_FLAGS:
-            raise NativeError("linux.seccomp.flags", 22, f"unknown: {name!r}")
-        flags |= _SECCOMP_FLAGS[name]
-    program = seccomp.compile_profile(profile)
+    flags = seccomp.flags_of(profile)
+    program = seccomp.load(profile, bundle)
     return [Step(Op.SECCOMP, "install the seccomp filter", program=program, flags=flags)]
 
 

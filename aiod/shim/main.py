@@ -170,7 +170,7 @@ class Shim:
         except msgspec.MsgspecError as error:
             raise NativeError("exec", 22, str(error)) from error
         init = self._processes[""].task
-        steps = plan.exec_plan(described, self._container)
+        steps = plan.exec_plan(described, self._container, self._directory)
         streams = stdio.open_stdio(terminal=asked.terminal, open_stdin=asked.open_stdin)
         return self._add(
             asked.exec_id, streams, lambda fds, place: runtime.exec_process(

@@ -379,7 +379,6 @@ def test_exec_in_a_container_that_ended(box: Box) -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_seccomp(box: Box, late: bool) -> None:
-    pytest.importorskip("aiod.native.seccomp")
     profile = spec.Seccomp(
         "SCMP_ACT_ALLOW",
         syscalls=(spec.SeccompSyscalls(("mkdir", "mkdirat"), "SCMP_ACT_ERRNO", 99),),
@@ -466,7 +465,7 @@ def test_born_in_a_cgroup(unified: Path, box: Box) -> None:
     further = runtime.exec_process(
         task.pid,
         task.pidfd,
-        plan.exec_plan(spec.Process(args=("true",), env=ENV_BIN), container),
+        plan.exec_plan(spec.Process(args=("true",), env=ENV_BIN), container, box.base),
         streams,
         None,
         birthplace=birthplace,

@@ -108,7 +108,7 @@ class Box:
 
     def exec(self, task: runtime.Task, container: spec.Spec, process: spec.Process) -> Result:
         """Run a further process in a started container."""
-        steps = plan.exec_plan(process, container)
+        steps = plan.exec_plan(process, container, self.base)
         with _null() as null, _pipe() as (read, write):
             if process.terminal:
                 made = runtime.exec_process(task.pid, task.pidfd, steps, (-1, -1, -1), None)

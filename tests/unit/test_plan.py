@@ -205,7 +205,7 @@ def test_lookup_is_before_the_wait_for_the_start() -> None:
 
 
 def test_exec_plan_joins_and_changes_nothing_of_the_container() -> None:
-    made = plan.exec_plan(spec.Process(args=("ls",), terminal=True), container())
+    made = plan.exec_plan(spec.Process(args=("ls",), terminal=True), container(), BUNDLE)
     ops = [step.op for step in made.steps]
     assert ops[0] is Op.SETNS
     assert made.steps[0].flags == 0x20020000
