@@ -10,6 +10,7 @@ import secrets
 
 import msgspec
 
+from aiod.containers import resources, security
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
 from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
@@ -18,17 +19,19 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LEAST_MEMORY = 6 << 20
 _GRANTED = frozenset(
     {
-        "AutoRemove", "Binds", "CapAdd", "CapDrop", "ConsoleSize", "CpuPeriod", "CpuQuota",
-        "CpuShares", "CpusetCpus", "CpusetMems", "GroupAdd", "LogConfig", "MaskedPaths",
-        "Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "NetworkMode", "OomScoreAdj",
-        "PidsLimit", "Privileged", "ReadonlyPaths", "ReadonlyRootfs", "RestartPolicy",
-        "ShmSize", "Sysctls", "Tmpfs", "Ulimits",
+        "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
+        "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice", "CapAdd", "CapDrop",
+        "ConsoleSize", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus", "CpusetMems",
+        "DeviceCgroupRules", "Devices", "GroupAdd", "LogConfig", "MaskedPaths", "Memory",
+        "MemoryReservation", "MemorySwap", "MemorySwappiness", "NanoCpus", "NetworkMode",
+        "OomKillDisable", "OomScoreAdj", "PidsLimit", "Privileged", "ReadonlyPaths",
+        "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs", "Ulimits",
     }
 )  # fmt: skip
 _HARMLESS = {
     "IpcMode": ("", "private"), "CgroupnsMode": ("", "private", "host"), "PidMode": ("",),
     "UTSMode": ("",), "UsernsMode": ("", "host"), "Isolation": ("", "default"),
-    "Runtime": ("", "aiod"), "Cgroup": ("",), "MemorySwappiness": (None, -1), "Init": (None, False),
+    "Runtime": ("", "aiod"), "Cgroup": ("",), "Init": (None, False),
 }  # fmt: skip
 _BIND_WORDS = {
     "ro": "access", "rw": "access", "z": "label", "Z": "label",
@@ -81,6 +84,8 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
             continue
         raise UnsupportedError(f"HostConfig.{field.encode_name} is not supported by aiod yet")
     _check_resources(host)
+    resources.check(host)
+    security.check(host.SecurityOpt or ())
     _check_policy(host)
     _check_capabilities(host)
     for bind in host.Binds or ():

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import msgspec
 
+from aiod.containers import devices, resources, security
 from aiod.containers.admission import check_bind
 from aiod.containers.identity import Identity
-from aiod.native import capabilities, spec
+from aiod.native import capabilities, seccomp, spec
 from aiod.store.models import ExecConfig, HostConfig
 from aiod.store.records import ContainerRecord
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 _SHM = 64 << 20
-_PERIOD = 100_000
 _UNLIMITED = (1 << 64) - 1
 _MASKED = (
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -28,7 +28,6 @@ _MASKED = (
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NOTHING = ("nosuid", "noexec", "nodev")
 _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
-_CHARACTER_DEVICES = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,10 @@ class Places:
 
 
 def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.Spec:
-    """The container's specification."""
+    """The container's specification; blocking.
+
+    Raises InvalidParameterError for a device that the host does not have.
+    """
     return spec.Spec(
         process=_process(record, identity),
         root=spec.Root("rootfs", record.host.ReadonlyRootfs),
@@ -55,12 +57,13 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
     config, host = record.config, record.host
     held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=host.Privileged)
     effective = held if identity.uid == 0 else ()
+    asked = security.parse(host.SecurityOpt or ())
     size = host.ConsoleSize or [0, 0]
     return spec.Process(
         args=(record.path, *record.args),
         cwd=config.WorkingDir or "/",
         env=environment(record, identity),
-        user=spec.User(identity.uid, identity.gid, additional_gids=identity.groups),
+        user=_user(identity),
         terminal=config.Tty,
         console_size=spec.ConsoleSize(size[0], size[1]) if config.Tty and any(size) else None,
         capabilities=spec.Capabilities(held, effective, (), effective, ()),
@@ -70,7 +73,19 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
             for limit in host.Ulimits or ()
         ),
         oom_score_adj=host.OomScoreAdj or None,
+        no_new_privileges=asked.no_new_privileges,
+        apparmor_profile=_apparmor(asked, host),
     )  # fmt: skip
+
+
+def _user(identity: Identity) -> spec.User:
+    """The main group is a further one too: a negative permission by it must not be lost."""
+    groups = dict.fromkeys((identity.gid, *identity.groups))
+    return spec.User(identity.uid, identity.gid, additional_gids=tuple(groups))
+
+
+def _apparmor(asked: security.Security, host: HostConfig) -> str:
+    return security.UNCONFINED if host.Privileged and not asked.apparmor else asked.apparmor
 
 
 def exec_process(
@@ -82,9 +97,10 @@ def exec_process(
     """The JSON of a further process of the container."""
     host = record.host
     privileged = config.Privileged or host.Privileged
+    asked = security.parse(host.SecurityOpt or ())
     held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=privileged)
     effective = held if identity.uid == 0 else ()
-    asked = msgspec.structs.replace(
+    changed = msgspec.structs.replace(
         record.config, Env=[*(record.config.Env or ()), *(config.Env or ())], Tty=config.Tty
     )
     height, width = console_size or config.ConsoleSize or (0, 0)
@@ -92,11 +108,13 @@ def exec_process(
         spec.Process(
             args=tuple(config.Cmd or ()),
             cwd=config.WorkingDir or record.config.WorkingDir or "/",
-            env=environment(msgspec.structs.replace(record, config=asked), identity),
-            user=spec.User(identity.uid, identity.gid, additional_gids=identity.groups),
+            env=environment(msgspec.structs.replace(record, config=changed), identity),
+            user=_user(identity),
             terminal=config.Tty,
             console_size=spec.ConsoleSize(height, width) if height and width else None,
             capabilities=spec.Capabilities(held, effective, (), effective, ()),
+            no_new_privileges=asked.no_new_privileges,
+            apparmor_profile=_apparmor(asked, host),
         )
     )
 
@@ -131,6 +149,7 @@ def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
         spec.Mount("/dev/pts", "devpts", "devpts",
                    ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
         spec.Mount("/sys", "sysfs", "sysfs", (*_NOTHING, *read_only)),
+        spec.Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_NOTHING, *_cgroup_access(host))),
         spec.Mount("/dev/mqueue", "mqueue", "mqueue", _NOTHING),
         spec.Mount("/dev/shm", "tmpfs", "shm", (*_NOTHING, "mode=1777", shm)),
     ]  # fmt: skip
@@ -151,60 +170,50 @@ def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
     return sorted(mounts, key=lambda mount: mount.destination.count("/"))
 
 
+def _cgroup_access(host: HostConfig) -> tuple[str, ...]:
+    asked = security.parse(host.SecurityOpt or ())
+    return () if host.Privileged or asked.writable_cgroups else ("ro",)
+
+
+def cgroup_namespace(host: HostConfig) -> str:
+    """`private` or `host`: by default private only where version 2 is alone."""
+    return host.CgroupnsMode or ("private" if resources.is_unified() else "host")
+
+
 def _linux(record: ContainerRecord) -> spec.Linux:
     host = record.host
+    held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=host.Privileged)
+    asked = security.parse(host.SecurityOpt or ())
     kinds = ["mount", "pid", "ipc", "uts"]
     if record.network_mode == "none":
         kinds.append("network")
-    if host.CgroupnsMode == "private":
+    if cgroup_namespace(host) == "private":
         kinds.append("cgroup")
     sysctls = host.Sysctls if isinstance(host.Sysctls, dict) else {}
     return spec.Linux(
         namespaces=tuple(spec.Namespace(kind) for kind in kinds),
-        resources=_resources(host),
+        resources=resources.of(host),
+        devices=devices.nodes(host),
         sysctl=dict(sysctls),
-        masked_paths=() if host.Privileged else _MASKED,
-        readonly_paths=() if host.Privileged else _READ_ONLY,
+        seccomp=security.profile_of(asked, held, privileged=host.Privileged),
+        masked_paths=_paths(host, host.MaskedPaths, _MASKED),
+        readonly_paths=_paths(host, host.ReadonlyPaths, _READ_ONLY),
     )
 
 
-def _resources(host: HostConfig) -> spec.Resources:
-    memory = spec.Memory(
-        limit=host.Memory or None,
-        reservation=host.MemoryReservation or None,
-        swap=(host.MemorySwap or 2 * host.Memory) or None,
-    )
-    quota, period = host.CpuQuota or None, host.CpuPeriod or None
-    if host.NanoCpus:
-        quota, period = host.NanoCpus * _PERIOD // 10**9, _PERIOD
-    cpu = spec.Cpu(
-        shares=host.CpuShares or None, quota=quota, period=period,
-        cpus=host.CpusetCpus, mems=host.CpusetMems,
-    )  # fmt: skip
-    limit = host.PidsLimit
-    return spec.Resources(
-        devices=_device_rules(host),
-        memory=memory if memory != spec.Memory() else None,
-        cpu=cpu if cpu != spec.Cpu() else None,
-        pids=spec.Pids(limit) if limit else None,
-    )
-
-
-def _device_rules(host: HostConfig) -> tuple[spec.DeviceCgroup, ...]:
+def _paths(host: HostConfig, asked: list[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
     if host.Privileged:
-        return (spec.DeviceCgroup(allow=True),)
-    making = [spec.DeviceCgroup(allow=True, type=kind, access="m") for kind in ("c", "b")]
-    using = [
-        spec.DeviceCgroup(allow=True, type="c", major=major, minor=minor)
-        for major, minor in _CHARACTER_DEVICES
-    ]
-    terminals = spec.DeviceCgroup(allow=True, type="c", major=136)
-    return (spec.DeviceCgroup(allow=False), *making, *using, terminals)
+        return ()
+    return default if asked is None else tuple(asked)
 
 
 def etc_contents(record: ContainerRecord, host_resolv: bytes) -> dict[str, bytes]:
     """The three files below `/etc` that are the engine's to write."""
-    local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    local = (
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
+        "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+    )
     return {
         "hosts": f"{local}127.0.0.1\t{record.hostname}\n".encode(),
         "hostname": f"{record.hostname}\n".encode(),
@@ -212,6 +221,11 @@ def etc_contents(record: ContainerRecord, host_resolv: bytes) -> dict[str, bytes
     }
 
 
-def encoded(container: spec.Spec) -> bytes:
-    """The bytes of `config.json`."""
-    return msgspec.json.encode(container)
+def write(container: spec.Spec, run: Path, name: str) -> None:
+    """Put `config.json` below the name it has in `run`, and the filter's program beside it.
+
+    Raises OSError or NativeError.
+    """
+    (run / name).write_bytes(spec.encode(container))
+    if container.linux.seccomp is not None:
+        seccomp.save(container.linux.seccomp, run)

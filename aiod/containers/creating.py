@@ -14,7 +14,7 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.containers import admission
+from aiod.containers import admission, bundle, resources
 from aiod.containers.entries import Directory
 from aiod.containers.happenings import event
 from aiod.containers.lifecycle import signal_number, size_of
@@ -81,6 +81,8 @@ class Creator:
             )
         admission.check(config, host, networking)
         mode, warnings = admission.network_mode(host)
+        host, discarded = resources.possible(host)
+        warnings += discarded
         _check_log_options(host)
         image = await self._images.resolve(config.Image)
         run = (await self._images.config(image)).run
@@ -134,6 +136,7 @@ def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
         NetworkMode=host.NetworkMode or mode,
         ShmSize=host.ShmSize or 64 << 20,
         IpcMode=host.IpcMode or "private",
+        CgroupnsMode=bundle.cgroup_namespace(host),
     )
 
 

@@ -184,7 +184,7 @@ class Lifecycle:
         failpoints.reach(INTENT)
         try:
             spawned = await self._spawn(entry)
-        except (SpawnError, AiodError, OSError) as error:
+        except (SpawnError, AiodError, NativeError, OSError) as error:
             await self._failed(entry, error)
         else:
             await self._running(entry, spawned)
@@ -241,7 +241,7 @@ class Lifecycle:
                 continue
             (own / name).write_bytes(data)
         container = bundle.build(record, who, places)
-        (run / protocol.CONFIG_FILE).write_bytes(bundle.encoded(container))
+        bundle.write(container, run, protocol.CONFIG_FILE)
         protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, start))
 
     def _request(self, record: ContainerRecord, run: Path, start: bool) -> protocol.SpawnRequest:

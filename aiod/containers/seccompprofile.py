@@ -59,9 +59,7 @@ class _Profile(_Struct, frozen=True):
     syscalls: tuple[_Rule, ...] | None = None
 
 
-def read(
-    text: str, capabilities: tuple[str, ...], machine: str, release: str
-) -> spec.Seccomp:
+def read(text: str, capabilities: tuple[str, ...], machine: str, release: str) -> spec.Seccomp:
     """The profile for a container that holds `capabilities`, on a kernel `release`.
 
     `machine` and `release` are those of uname(2). Raises InvalidParameterError.

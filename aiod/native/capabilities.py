@@ -86,18 +86,28 @@ def known() -> tuple[str, ...]:
     return tuple(name for name, number in NUMBERS.items() if number <= last)
 
 
+def held() -> tuple[str, ...]:
+    """Those that this process may give: its permitted ones (proc_pid_status(5), `CapPrm`)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapPrm:"):
+            bits = int(line.partition(":")[2], 16)
+            return tuple(name for name in known() if bits >> NUMBERS[name] & 1)
+    return known()
+
+
 def resolve(
     add: Iterable[str] | None, drop: Iterable[str] | None, *, privileged: bool = False
 ) -> tuple[str, ...]:
     """The capabilities of a container by Docker's options, with or without `CAP_`, or `ALL`.
 
-    Raises ValueError naming the option and the unknown capability.
+    `ALL` and `privileged` are all that this process may give. Raises ValueError naming the
+    option and the unknown capability.
     """
     added, dropped = _checked("CapAdd", add), _checked("CapDrop", drop)
     everything = known()
     if privileged:
-        return everything
-    chosen = set(everything) if "ALL" in added else (set(DEFAULT) | added)
+        return held()
+    chosen = set(held()) | added - {"ALL"} if "ALL" in added else (set(DEFAULT) | added)
     # `ALL` dropped leaves what was added by name.
     chosen = added - {"ALL"} if "ALL" in dropped else chosen - dropped
     return tuple(name for name in everything if name in chosen)

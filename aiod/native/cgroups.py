@@ -70,6 +70,11 @@ def weight(shares: int) -> int:
     return 1 + ((min(max(shares, 2), 262_144) - 2) * 9_999) // 262_142
 
 
+def io_weight(weight: int) -> int:
+    """io.weight for a v1 weight of 10 to 1000, as OCI runtimes convert it."""
+    return 1 + (min(max(weight, 10), 1000) - 10) * 9_999 // 990
+
+
 class Cgroup:
     """One path below the root of every hierarchy."""
 
@@ -216,12 +221,7 @@ class Cgroup:
             self._set("cpuset", "cpuset.mems", "cpuset.mems", cpu.mems)
 
     def _block_io(self, block: spec.BlockIO) -> None:
-        if block.weight:
-            directory = self.directory("blkio") or self.directory("io")
-            bfq = directory is not None and (directory / "blkio.bfq.weight").exists()
-            name = "blkio.bfq.weight" if bfq else "blkio.weight"
-            controller = "blkio" if "blkio" in self._layout.v1 else "io"
-            self._set(controller, name, "io.weight", str(block.weight))
+        self._weights(block)
         throttles = (
             ("blkio.throttle.read_bps_device", "rbps", block.throttle_read_bps_device),
             ("blkio.throttle.write_bps_device", "wbps", block.throttle_write_bps_device),
@@ -236,9 +236,31 @@ class Cgroup:
                 else:
                     self._set("io", "", "io.max", f"{number} {v2}={device.rate}")
 
+    def _weights(self, block: spec.BlockIO) -> None:
+        """The bfq scheduler's file takes Docker's range and single devices; others do not."""
+        v1 = "blkio" in self._layout.v1
+        controller, prefix = ("blkio", "blkio") if v1 else ("io", "io")
+        directory = self.directory(controller)
+        bfq = directory is not None and (directory / f"{prefix}.bfq.weight").exists()
+        if block.weight:
+            value = str(block.weight if v1 or bfq else io_weight(block.weight))
+            self._set(
+                controller,
+                "blkio.bfq.weight" if bfq else "blkio.weight",
+                "io.bfq.weight" if bfq else "io.weight",
+                value,
+            )
+        for device in block.weight_device:
+            name = "blkio.bfq.weight_device" if bfq else "blkio.weight_device"
+            value = f"{device.major}:{device.minor} {device.weight or 0}"
+            self._set(controller, name, "io.bfq.weight", value)
+
     def _devices(self, rules: tuple[spec.DeviceCgroup, ...]) -> None:
         directory = self._layout.v1.get("devices")
-        if directory is None or not rules:
+        if not rules:
+            return
+        if directory is None:
+            self._filter_devices(rules)
             return
         for rule in rules:
             name = "devices.allow" if rule.allow else "devices.deny"
@@ -247,6 +269,13 @@ class Cgroup:
             everything = rule.type in ("a", "") and major == minor == "*"
             text = "a" if everything else f"{rule.type} {major}:{minor} {rule.access}"
             _write(directory / self._relative / name, text)
+
+    def _filter_devices(self, rules: tuple[spec.DeviceCgroup, ...]) -> None:
+        """Version 2 has no files for it; a hybrid host may have no devices controller at all."""
+        from aiod.native import devicefilter  # nothing of it is needed where version 1 rules
+
+        if self._layout.unified is not None:
+            devicefilter.attach(rules, self._layout.unified / self._relative)
 
     # processes
 

@@ -24,6 +24,13 @@ _LINKS = (
 )
 _DEVICE_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 _MS_REC = 0x4000
+# namespaces(7): those that each ipc namespace has.
+_IPC_SYSCTLS = {
+    f"kernel/{name}"
+    for name in (
+        "msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced",
+    )
+}  # fmt: skip
 # File systems that belong to the host's user namespace, and are mounted before the child has
 # given its rights there up.
 _PREPARED = {"overlay", "ext4", "xfs", "btrfs", "squashfs", "erofs"}
@@ -74,7 +81,7 @@ class Builder:
             steps += self._mount(mount)
         steps += self._dev(mounts)
         steps += [
-            Step(Op.WRITE, f'set sysctl "{key}"', path=_sysctl(key), source=value)
+            Step(Op.WRITE, f'set sysctl "{key}"', path=self._sysctl(key), source=value)
             for key, value in linux.sysctl.items()
         ]
         hooks = container.hooks or spec.Hooks()
@@ -89,6 +96,26 @@ class Builder:
         steps += [Step(Op.READONLY, f'make "{p}" read-only', path=p) for p in linux.readonly_paths]
         steps += [Step(Op.MASK, f'mask "{p}"', path=p) for p in linux.masked_paths]
         return steps
+
+    def _sysctl(self, key: str) -> str:
+        """`net.ipv4.ip_forward` as a path; a name with slashes may have dots in its parts.
+
+        Raises NativeError for one that is not the container's alone, in runc's words.
+        """
+        path = key if "/" in key else key.replace(".", "/")
+        kinds = {namespace.type for namespace in self._container.linux.namespaces}
+        step = f'sysctl "{key}"'
+        if ".." in path.split("/"):
+            raise NativeError(step, 22, "is not in a separate kernel namespace")
+        if path.startswith("net/"):
+            if "network" not in kinds:
+                raise NativeError(step, 22, "not allowed in host network namespace")
+        elif path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
+            if "ipc" not in kinds:
+                raise NativeError(step, 22, "not allowed in the host ipc namespace")
+        elif path != "kernel/domainname" or "uts" not in kinds:
+            raise NativeError(step, 22, "is not in a separate kernel namespace")
+        return f"/proc/sys/{path}"
 
     def _inherited(self) -> Step:
         """Nothing mounted here reaches the host; what the host mounts later reaches this."""
@@ -253,10 +280,3 @@ def _device(device: spec.Device) -> Step:
         number=os.makedev(device.major, device.minor), mode=kind | mode,
         uid=device.uid, gid=device.gid,
     )  # fmt: skip
-
-
-def _sysctl(key: str) -> str:
-    """`net.ipv4.ip_forward` as a path; a name with slashes may have dots in its parts."""
-    if "/" in key:
-        return f"/proc/sys/{key}"
-    return f"/proc/sys/{key.replace('.', '/')}"

@@ -1,5 +1,6 @@
 """Plans: what a specification becomes, printed and compared without root."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -147,9 +148,14 @@ def test_read_only_tmpfs_is_made_so_when_its_mount_points_exist() -> None:
 
 
 def test_masks_come_after_everything_that_makes_files() -> None:
-    made = linux(masked_paths=("/m",), readonly_paths=("/r",), sysctl={"a.b": "1"})
+    made = linux(
+        masked_paths=("/m",), readonly_paths=("/r",), sysctl={"net.b": "1"}, namespaces=_NETWORK
+    )
     ops = order(made)
     assert ops.index(Op.WRITE) < ops.index(Op.PIVOT) < ops.index(Op.READONLY) < ops.index(Op.MASK)
+
+
+_NETWORK = tuple(spec.Namespace(kind) for kind in ("mount", "network"))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,25 @@ def test_masks_come_after_everything_that_makes_files() -> None:
     ],
 )
 def test_sysctl_paths(key: str, path: str) -> None:
-    assert steps(linux(sysctl={key: "1"}), Op.WRITE)[0].path == path
+    made = linux(sysctl={key: "1"}, namespaces=_NETWORK)
+    assert steps(made, Op.WRITE)[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("kernel.panic", "is not in a separate kernel namespace"),
+        ("vm.swappiness", "is not in a separate kernel namespace"),
+        ("kernel.domainname", "is not in a separate kernel namespace"),
+        ("kernel.shm_rmid_forced", "not allowed in the host ipc namespace"),
+        ("fs.mqueue.msg_max", "not allowed in the host ipc namespace"),
+        ("net.ipv4.ip_forward", "not allowed in host network namespace"),
+        ("net/../kernel/panic", "is not in a separate kernel namespace"),
+    ],
+)
+def test_sysctls_of_the_host_are_refused(key: str, message: str) -> None:
+    with pytest.raises(NativeError, match=re.escape(f'sysctl "{key}": {message}')):
+        plan.build_plan(linux(sysctl={key: "1"}), BUNDLE)
 
 
 def test_version_1_cgroups_are_bound_below_a_tmpfs() -> None:
