@@ -3,6 +3,8 @@
 Must not know where output is kept or how it reaches us.
 """
 
+import re
+
 from aiohttp import web
 
 from aiod.api import params
@@ -41,6 +43,7 @@ class StreamRoutes:
         )
         if not (options.stdout or options.stderr):
             raise InvalidParameterError("Bad parameters: you must choose at least one stream")
+        detailed = params.boolean(query, "details")
         stamped = params.boolean(query, "timestamps")
         record = self._containers.get(call.id)
         tty = record.config.Tty
@@ -50,8 +53,10 @@ class StreamRoutes:
         )
         await response.prepare(call.request)
         async for entry in entries:
+            # The attributes that `labels` and `env` of a log driver would give: none.
+            data = b" " + entry.data if detailed else entry.data
             time_ns = entry.time_ns if stamped else None
-            await response.write(log_line(entry.stream, entry.data, time_ns, not tty))
+            await response.write(log_line(entry.stream, data, time_ns, not tty))
         return response
 
     async def _attach(self, call: Call) -> web.StreamResponse:
@@ -80,7 +85,8 @@ class StreamRoutes:
 def _tail(text: str) -> int | None:
     if text in ("", "all"):
         return None
-    if not text.lstrip("-").isdigit():
-        raise InvalidParameterError(f"invalid value for tail: {text!r}")
-    number = int(text)
-    return None if number < 0 else number
+    found = re.fullmatch("(-?)([0-9]{1,18})", text)
+    if found is None:
+        # As dockerd does: what is no number asks for all.
+        return None
+    return None if found[1] else int(found[2])

@@ -165,7 +165,7 @@ class ContainerRoutes:
 
     async def _resize(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        height, width = params.integer(query, "h"), params.integer(query, "w")
+        height, width = params.size(query, "h"), params.size(query, "w")
         await self._containers.resize(call.id, width, height)
         return replies.empty(200)
 
@@ -176,7 +176,7 @@ class ContainerRoutes:
         waiter = self._containers.open_wait(call.id, condition)
         # The header tells the client that the wait is registered: `docker run` starts the
         # container only then.
-        async with replies.JsonLines(call) as lines:
+        async with replies.JsonLines(call, end=b"\n") as lines:
             result = await waiter.result()
             error = WaitError(result.error) if result.error else None
             await lines.send(WaitReply(StatusCode=result.exit_code, Error=error))

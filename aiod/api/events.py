@@ -13,6 +13,7 @@ from aiohttp import web
 from aiod.api import params, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
+from aiod.errors import InvalidParameterError
 from aiod.store.records import EventRecord
 
 _FILTERS = frozenset(
@@ -110,9 +111,13 @@ class EventRoutes:
     async def _stream(self, call: Call) -> web.StreamResponse:
         query = call.query()
         since, until = params.timestamp(query, "since"), params.timestamp(query, "until")
+        if since and until and since > until:
+            raise InvalidParameterError(
+                f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})"
+            )
         filters = params.filters(query, _FILTERS)
         left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
-        async with replies.JsonLines(call) as lines:
+        async with replies.JsonLines(call, end=b"\n") as lines:
             try:
                 async with asyncio.timeout(left or None):
                     # Closed here and now, or a client that left would be counted on.

@@ -92,7 +92,7 @@ class ExecRoutes:
 
     async def _resize(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        height, width = params.integer(query, "h"), params.integer(query, "w")
+        height, width = params.size(query, "h"), params.size(query, "w")
         await self._containers.execs.resize(call.id, width, height)
         return replies.empty(200)
 

@@ -3,6 +3,7 @@
 Pure functions over records; must not know HTTP or how records are kept.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from aiod.api.params import Filters, boolean_filter
@@ -15,6 +16,12 @@ FILTERS = frozenset(
 )  # fmt: skip
 _SHOWN = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
 _STATUSES = frozenset(status.value for status in Status)
+
+_PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
+_LAST_PORT = 65535
+# Go's expressions take linear time; Python's take exponential time where repeats are nested.
+_NESTED = re.compile(r"[*+}?][^(]*\)\s*[*+{?]")
+_LONGEST_PATTERN = 256
 
 Test = Callable[[ContainerRecord, str], bool]
 
@@ -29,7 +36,7 @@ def select(
     found = sorted(records, key=lambda record: record.created_ns, reverse=True)
     _check(filters)
     shown = _between(found, filters)
-    if not (all_states or limit > 0 or filters.get("status") or filters.get("exited")):
+    if not (all_states or limit > 0 or filters.get("status")):
         shown = [record for record in shown if record.state.status in _SHOWN]
     shown = [record for record in shown if _matches(record, filters)]
     return shown[:limit] if limit > 0 else shown
@@ -40,8 +47,14 @@ def _check(filters: Filters) -> None:
         if value not in _STATUSES:
             raise InvalidParameterError(f"invalid filter 'status={value}'")
     for value in filters.get("exited", []):
-        if not value.lstrip("-").isdigit():
+        if not re.fullmatch("-?[0-9]{1,9}", value):
             raise InvalidParameterError(f"invalid filter 'exited={value}'")
+    for name in ("expose", "publish"):
+        for value in filters.get(name, []):
+            _ports(name, value)
+    for value in filters.get("name", []):
+        if _NESTED.search(value) or len(value) > _LONGEST_PATTERN:
+            raise InvalidParameterError(f"invalid filter 'name={value}': too costly a pattern")
     for value in filters.get("health", []):
         if value not in ("none", "starting", "healthy", "unhealthy"):
             raise InvalidParameterError(f"invalid filter 'health={value}'")
@@ -89,7 +102,12 @@ def _label(record: ContainerRecord, value: str) -> bool:
 
 
 def _name(record: ContainerRecord, value: str) -> bool:
-    return value.removeprefix("/") in record.name or value in f"/{record.name}"
+    """A regular expression found in the name, with or without its slash."""
+    try:
+        pattern = re.compile(value)
+    except re.error:
+        return False
+    return bool(pattern.search(f"/{record.name}") or pattern.search(record.name))
 
 
 def _ancestor(record: ContainerRecord, value: str) -> bool:
@@ -106,9 +124,22 @@ def _volume(record: ContainerRecord, value: str) -> bool:
     return any(value in parts[:2] for parts in binds)
 
 
-def _port(record: ContainerRecord, value: str) -> bool:
-    wanted = value if "/" in value else f"{value}/tcp"
-    return wanted in (record.config.ExposedPorts or {})
+def _ports(name: str, value: str) -> tuple[int, int, str]:
+    """First, last and protocol of `80`, `80/udp` or `80-90/tcp`."""
+    found = _PORTS.fullmatch(value)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if found is None or first > last or last > _LAST_PORT:
+        raise InvalidParameterError(f"invalid filter '{name}={value}'")
+    return first, last, found[3] or "tcp"
+
+
+def _exposed(record: ContainerRecord, value: str) -> bool:
+    first, last, protocol = _ports("expose", value)
+    for port in record.config.ExposedPorts or ():
+        lower, upper, own = _ports("expose", port)
+        if own == protocol and lower <= last and first <= upper:
+            return True
+    return False
 
 
 def _exited(record: ContainerRecord, value: str) -> bool:
@@ -120,10 +151,10 @@ def _exited(record: ContainerRecord, value: str) -> bool:
 _TESTS: dict[str, Test] = {
     "ancestor": _ancestor,
     "exited": _exited,
-    "expose": _port,
+    "expose": _exposed,
     "health": lambda record, value: value == "none",
     "id": lambda record, value: record.id.startswith(value),
-    "isolation": lambda record, value: value in ("", "default"),
+    "isolation": lambda record, value: True,  # of Windows
     "name": _name,
     "network": lambda record, value: value == record.network_mode,
     "publish": lambda record, value: False,

@@ -11,12 +11,14 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from aiod.api import gojson
 from aiod.errors import InvalidParameterError, TooLargeError
 
 T = TypeVar("T")
 Filters = dict[str, list[str]]
 
 MAX_JSON = 1 << 20  # bytes
+_LARGEST_SIZE = 0xFFFF  # ioctl_tty(2), struct winsize
 
 _NO = frozenset({"", "0", "no", "false", "none"})
 
@@ -41,6 +43,14 @@ def integer(query: Mapping[str, str], name: str, default: int = 0) -> int:
 def optional_integer(query: Mapping[str, str], name: str) -> int | None:
     """A decimal number, None when absent or empty."""
     return integer(query, name) if query.get(name) else None
+
+
+def size(query: Mapping[str, str], name: str) -> int:
+    """One side of a terminal, in characters; it must be given."""
+    value = query.get(name, "")
+    if not re.fullmatch("[0-9]{1,5}", value) or int(value) > _LARGEST_SIZE:
+        raise InvalidParameterError(f"invalid value for {name}: {value!r} is no terminal's size")
+    return int(value)
 
 
 def timestamp(query: Mapping[str, str], name: str) -> int | None:
@@ -97,7 +107,7 @@ def boolean_filter(found: Filters, name: str) -> bool | None:
         return True
     if values[0] in ("0", "false", "False"):
         return False
-    raise InvalidParameterError(f"invalid filter '{name}={values}'")
+    raise InvalidParameterError(f"invalid filter '{name}=[{' '.join(values)}]'")
 
 
 def _check_type(request: web.BaseRequest) -> None:
@@ -133,8 +143,8 @@ async def json_bytes(request: web.BaseRequest, required: bool = True) -> bytes:
 def decode(data: bytes, kind: type[T]) -> T:
     """Decode a JSON body; InvalidParameterError names the place and what was expected."""
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError as error:
+        return gojson.decode(data, kind)
+    except (msgspec.ValidationError, gojson.RangeError) as error:
         raise InvalidParameterError(f"invalid JSON: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidParameterError(_malformed(data, str(error))) from None

@@ -50,8 +50,9 @@ class JsonLines:
     Use as an async context manager: the header goes out on entering.
     """
 
-    def __init__(self, call: Call, content_type: str = JSON) -> None:
+    def __init__(self, call: Call, content_type: str = JSON, end: bytes = b"\r\n") -> None:
         self._call = call
+        self._end = end
         self._response = web.StreamResponse(headers={"Content-Type": content_type})
 
     async def __aenter__(self) -> "JsonLines":
@@ -61,7 +62,7 @@ class JsonLines:
 
     async def send(self, value: object) -> None:
         """Send one value; ConnectionResetError when the client is gone."""
-        await self._response.write(encode(value) + b"\r\n")
+        await self._response.write(encode(value) + self._end)
 
     @property
     def response(self) -> web.StreamResponse:

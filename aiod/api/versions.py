@@ -13,7 +13,8 @@ Version = tuple[int, int]
 LATEST: Version = (1, 51)
 OLDEST: Version = (1, 24)
 
-_PREFIX = re.compile(r"/v(\d{1,4})\.(\d{1,4})(?=/|$)")
+_PREFIX = re.compile(r"/v([0-9.]+)(?=/|$)")
+_NUMBER = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.[0-9]+)*")
 
 
 def text(version: Version) -> str:
@@ -34,7 +35,10 @@ def split(path: str) -> Target:
     found = _PREFIX.match(path)
     if found is None:
         return Target(LATEST, path)
-    version = (int(found[1]), int(found[2]))
+    number = _NUMBER.fullmatch(found[1])
+    if number is None:
+        raise InvalidParameterError(f"invalid client version {found[1]}")
+    version = (int(number[1]), int(number[2] or 0))
     if version > LATEST:
         raise InvalidParameterError(
             f"client version {text(version)} is too new. "

@@ -4,19 +4,29 @@ Owns the list of granted fields and the checks of their values; pure. Must not k
 container is made.
 """
 
+import os
 import posixpath
 import re
 import secrets
 
 import msgspec
 
-from aiod.containers import resources, security
+from aiod.containers import limits, resources, security
+from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
-from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
+from aiod.store.models import (
+    ContainerConfig,
+    EndpointSettings,
+    HostConfig,
+    LogSettings,
+    NetworkingConfig,
+)
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
-_LEAST_MEMORY = 6 << 20
+_PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?\Z")
+_LARGEST_SIZE = 0xFFFF  # of a terminal: ioctl_tty(2), struct winsize
+_DEFAULT_NETWORKS = ("default", "bridge")
 _GRANTED = frozenset(
     {
         "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
@@ -83,26 +93,39 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
         if value == getattr(default, name) or (not value and name not in _HARMLESS):
             continue
         raise UnsupportedError(f"HostConfig.{field.encode_name} is not supported by aiod yet")
-    _check_resources(host)
+    limits.check(host, os.cpu_count() or 1)
     resources.check(host)
     security.check(host.SecurityOpt or ())
+    _check_log(host.LogConfig)
     _check_policy(host)
     _check_capabilities(host)
-    for bind in host.Binds or ():
-        check_bind(bind)
-    if getattr(networking, "EndpointsConfig", None):
-        for name in networking.EndpointsConfig or {}:
-            if name not in ("none", "host", "default", "bridge"):
-                raise UnsupportedError(f"network {name!r}: aiod has no user-defined networks yet")
+    _check_console(host.ConsoleSize)
+    _check_mounts(host)
+    _check_endpoints(host, networking)
+
+
+def _check_texts(config: ContainerConfig) -> None:
+    for text in (*(config.entrypoint or ()), *(config.command or ()), *(config.Env or ())):
+        if "\0" in text:
+            raise InvalidParameterError(f"Cmd, Entrypoint or Env: {text!r} has a null byte")
+    for line in config.Env or ():
+        if not line.partition("=")[0]:
+            raise InvalidParameterError(f"invalid environment variable: {line}")
+    for port in config.ExposedPorts or ():
+        if not _PORT.match(port):
+            raise InvalidParameterError(f"ExposedPorts: invalid port specification: {port!r}")
 
 
 def _check_config(config: ContainerConfig) -> None:
+    _check_texts(config)
     for name in _CONFIG_REFUSED:
         value = getattr(config, name)
         if name == "Healthcheck" and getattr(value, "Test", None) in _NO_HEALTHCHECK:
             continue
         if value is not msgspec.UNSET and value:
             raise UnsupportedError(f"{name} is not supported by aiod yet")
+    if config.StopSignal:
+        signal_number(config.StopSignal)
     if config.Volumes:
         raise UnsupportedError("Volumes is not supported by aiod yet")
     if config.WorkingDir and not config.WorkingDir.startswith("/"):
@@ -159,26 +182,47 @@ def _check_volume_name(name: str) -> None:
         )
 
 
-def _check_resources(host: HostConfig) -> None:
-    if host.Memory and host.Memory < _LEAST_MEMORY:
-        raise InvalidParameterError("Minimum memory limit allowed is 6MB")
-    if host.MemorySwap > 0 and not host.Memory:
-        raise InvalidParameterError(
-            "You should always set the Memory limit when using Memoryswap limit, see usage"
-        )
-    if 0 < host.MemorySwap < host.Memory:
-        raise InvalidParameterError(
-            "Minimum memoryswap limit should be larger than memory limit, see usage"
-        )
-    if host.NanoCpus < 0 or host.ShmSize < 0:
-        raise InvalidParameterError("NanoCpus and ShmSize can not be less than 0")
-    if host.NanoCpus and (host.CpuQuota or host.CpuPeriod):
-        raise InvalidParameterError(
-            "Conflicting options: Nano CPUs and CPU Period cannot both be set."
-        )
-    driver = host.LogConfig.Type
-    if driver not in ("", "json-file", "local", "none"):
-        raise InvalidParameterError(f"logger: no log driver named '{driver}' is registered")
+def _check_log(settings: LogSettings) -> None:
+    if settings.Type not in ("", "json-file", "local", "none"):
+        raise InvalidParameterError(f"logger: no log driver named '{settings.Type}' is registered")
+    for name, value in (settings.Config or {}).items():
+        if name == "max-size":
+            size_of(value)
+        elif name != "max-file":
+            driver = settings.Type or "json-file"
+            raise InvalidParameterError(f"unknown log opt '{name}' for {driver} log driver")
+        elif not re.fullmatch("[1-9][0-9]{0,5}", value):
+            raise InvalidParameterError(f"max-file cannot be less than 1: '{value}'")
+
+
+def _check_mounts(host: HostConfig) -> None:
+    """Every place at most once, and all of them absolute."""
+    targets = [posixpath.normpath(check_bind(bind)[1]) for bind in host.Binds or ()]
+    for target in host.Tmpfs or ():
+        if not target.startswith("/"):
+            raise InvalidParameterError(
+                f"invalid mount path: '{target}' mount path must be absolute"
+            )
+        targets.append(posixpath.normpath(target))
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InvalidParameterError(f"Duplicate mount point: {target}")
+
+
+def _check_endpoints(host: HostConfig, networking: NetworkingConfig) -> None:
+    """Nothing can be said about the end of a network that gives no address."""
+    mode = host.NetworkMode or "default"
+    for name, settings in (networking.EndpointsConfig or {}).items():
+        if name != mode and not (name in _DEFAULT_NETWORKS and mode in _DEFAULT_NETWORKS):
+            raise UnsupportedError(
+                f"NetworkingConfig.EndpointsConfig: {name!r}: "
+                "joining a network beside NetworkMode is not supported by aiod yet"
+            )
+        for field in msgspec.structs.fields(EndpointSettings):
+            if getattr(settings, field.name):
+                raise UnsupportedError(
+                    f"NetworkingConfig.EndpointsConfig.{field.name} is not supported by aiod yet"
+                )
 
 
 def _check_policy(host: HostConfig) -> None:
@@ -198,6 +242,11 @@ def _check_policy(host: HostConfig) -> None:
         )
     if host.AutoRemove and policy.Name not in ("", "no"):
         raise InvalidParameterError("can't create 'AutoRemove' container with restart policy")
+
+
+def _check_console(size: list[int] | None) -> None:
+    if size and (len(size) != 2 or not all(0 <= number <= _LARGEST_SIZE for number in size)):
+        raise InvalidParameterError(f"ConsoleSize: expected [height, width], got {size}")
 
 
 def _check_capabilities(host: HostConfig) -> None:

@@ -20,12 +20,12 @@ DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 _SHM = 64 << 20
 _UNLIMITED = (1 << 64) - 1
-_MASKED = (
+MASKED = (
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
     "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
     "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
 )  # fmt: skip
-_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NOTHING = ("nosuid", "noexec", "nodev")
 _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
 
@@ -196,8 +196,8 @@ def _linux(record: ContainerRecord) -> spec.Linux:
         devices=devices.nodes(host),
         sysctl=dict(sysctls),
         seccomp=security.profile_of(asked, held, privileged=host.Privileged),
-        masked_paths=_paths(host, host.MaskedPaths, _MASKED),
-        readonly_paths=_paths(host, host.ReadonlyPaths, _READ_ONLY),
+        masked_paths=_paths(host, host.MaskedPaths, MASKED),
+        readonly_paths=_paths(host, host.ReadonlyPaths, READ_ONLY),
     )
 
 

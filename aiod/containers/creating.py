@@ -17,9 +17,9 @@ from aiod.config import Paths
 from aiod.containers import admission, bundle, resources
 from aiod.containers.entries import Directory
 from aiod.containers.happenings import event
-from aiod.containers.lifecycle import signal_number, size_of
 from aiod.containers.merge import command_of, merged
 from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.images.config import RunConfig
 from aiod.images.service import ImageService
 from aiod.store.containers import ContainerRepository
 from aiod.store.models import (
@@ -70,10 +70,10 @@ class Creator:
         if name is not None:
             name = name.removeprefix("/")
             admission.check_name(name)
+        if config == ContainerConfig():
+            raise InvalidParameterError("config cannot be empty in order to create a container")
         if not config.Image:
-            raise InvalidParameterError(
-                "no command specified" if not config.Cmd else "no image specified"
-            )
+            raise InvalidParameterError("no image specified")
         if platform not in ("", "linux", f"linux/{self._images.architecture}"):
             raise NotFoundError(
                 f"image with reference {config.Image} was found but does not "
@@ -83,17 +83,13 @@ class Creator:
         mode, warnings = admission.network_mode(host)
         host, discarded = resources.possible(host)
         warnings += discarded
-        _check_log_options(host)
         image = await self._images.resolve(config.Image)
         run = (await self._images.config(image)).run
-        if run.volumes:
-            warnings += ("the image's volumes are kept in the container: aiod has no volumes yet",)
+        warnings += _unlike(run)
         config = merged(config, run)
         path, args = command_of(config)
         made = admission.new_id()
         config = msgspec.structs.replace(config, Hostname=config.Hostname or made[:12])
-        if isinstance(config.StopSignal, str) and config.StopSignal:
-            signal_number(config.StopSignal)
         own = self._paths.container(made)
         record = ContainerRecord(
             id=made,
@@ -126,6 +122,17 @@ class Creator:
         self._directory.add(record)
 
 
+def _unlike(image: RunConfig) -> tuple[str, ...]:
+    """What the image asks for and will not get."""
+    found: tuple[str, ...] = ()
+    if image.volumes:
+        found += ("the image's volumes are kept in the container: aiod has no volumes yet",)
+    probe = image.healthcheck.test if image.healthcheck else None
+    if probe and probe != ["NONE"]:
+        found += ("the image's health check is not run: aiod has no health checks yet",)
+    return found
+
+
 def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
     driver = LogSettings(host.LogConfig.Type or "json-file", host.LogConfig.Config or {})
     policy = RestartSettings(host.RestartPolicy.Name or "no", host.RestartPolicy.MaximumRetryCount)
@@ -137,13 +144,12 @@ def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
         ShmSize=host.ShmSize or 64 << 20,
         IpcMode=host.IpcMode or "private",
         CgroupnsMode=bundle.cgroup_namespace(host),
+        MaskedPaths=_paths(host, host.MaskedPaths, bundle.MASKED),
+        ReadonlyPaths=_paths(host, host.ReadonlyPaths, bundle.READ_ONLY),
     )
 
 
-def _check_log_options(host: HostConfig) -> None:
-    for name, value in (host.LogConfig.Config or {}).items():
-        if name == "max-size":
-            size_of(value)
-        elif name != "max-file" or not value.isdigit() or int(value) < 1:
-            driver = host.LogConfig.Type or "json-file"
-            raise InvalidParameterError(f"unknown log opt '{name}' for {driver} log driver")
+def _paths(host: HostConfig, asked: list[str] | None, default: tuple[str, ...]) -> list[str] | None:
+    if asked is None and not host.Privileged:
+        return list(default)
+    return asked

@@ -25,6 +25,7 @@ from aiod.containers import bundle, identity
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.happenings import died, event
 from aiod.containers.streams import Attachment
+from aiod.containers.units import signal_number, size_of
 from aiod.errors import (
     AiodError,
     ConflictError,
@@ -706,30 +707,3 @@ def stop_signal(record: ContainerRecord) -> int:
     """The number of the signal that asks it to end; SIGTERM if nothing else is said."""
     name = record.config.StopSignal
     return signal_number(name) if isinstance(name, str) and name else signal.SIGTERM
-
-
-def signal_number(text: str) -> int:
-    """The number of `SIGTERM`, `TERM` or `15`. Raises InvalidParameterError."""
-    if text.isdigit():
-        number = int(text)
-        if 0 < number <= signal.SIGRTMAX:
-            return number
-        raise InvalidParameterError(f"invalid signal: {text}")
-    name = text.upper()
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    try:
-        return int(signal.Signals[name])
-    except KeyError:
-        raise InvalidParameterError(f"invalid signal: {text}") from None
-
-
-def size_of(text: str) -> int:
-    """Bytes of `10m`, `1g` or `4096`; 0 for none. Raises InvalidParameterError."""
-    units = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    digits = text.rstrip("bkmgBKMG")
-    unit = text[len(digits) :].lower()[:1]
-    if not text:
-        return 0
-    if not digits.isdigit():
-        raise InvalidParameterError(f"invalid size: '{text}'")
-    return int(digits) * units[unit]

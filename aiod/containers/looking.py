@@ -79,7 +79,8 @@ class Looking:
             await process.wait()
             raise InternalError("ps did not answer") from None
         if process.returncode:
-            raise InvalidParameterError(f"ps: {wrong.decode(errors='replace').strip()}")
+            told = wrong.decode(errors="replace").strip().partition("\n")[0]
+            raise InvalidParameterError(f"ps: {told}")
         return _only(out.decode(errors="replace"), pids)
 
 

@@ -13,9 +13,9 @@ from aiod.store.models import ContainerConfig
 def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
     """What the container has: the image fills in what was not asked for."""
     entrypoint, command = asked.entrypoint, asked.command
-    if entrypoint is None:
-        entrypoint = image.entrypoint
+    if not entrypoint:
         command = command or image.cmd
+        entrypoint = image.entrypoint if entrypoint is None else None
     if entrypoint == [""]:
         entrypoint = None
     named = {line.partition("=")[0] for line in asked.Env or ()}
@@ -28,6 +28,7 @@ def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
         Env=[*(asked.Env or ()), *inherited],
         User=asked.User or image.user,
         WorkingDir=asked.WorkingDir or image.working_dir,
+        ExposedPorts={**(image.exposed_ports or {}), **(asked.ExposedPorts or {})} or msgspec.UNSET,
         Labels={**(image.labels or {}), **(asked.Labels or {})},
         StopSignal=stop or image.stop_signal or msgspec.UNSET,
     )

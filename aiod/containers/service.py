@@ -15,17 +15,20 @@ from aiod.containers.entries import RUNNING, Directory
 from aiod.containers.execs import Execs
 from aiod.containers.happenings import event
 from aiod.containers.joining import Joiner
-from aiod.containers.lifecycle import Lifecycle, signal_number
+from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
 from aiod.containers.removing import Remover
-from aiod.errors import InvalidParameterError
+from aiod.containers.units import signal_number
+from aiod.errors import ConflictError, InvalidParameterError
 from aiod.images.model import ContainerUse
 from aiod.images.service import ImageService
 from aiod.store.containers import ContainerRepository
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.tasks.shim_client import ShimTemplate
+
+_NO_NAME = "Error when allocating new name"
 
 
 class ContainerService:
@@ -97,7 +100,12 @@ class ContainerService:
     async def kill(self, reference: str, signal: str) -> None:
         """Signal its init."""
         number = signal_number(signal)
-        await self._lifecycle.kill(self._directory.find(reference), number)
+        entry = self._directory.find(reference)
+        if entry.record.state.status not in RUNNING:
+            raise ConflictError(
+                f"cannot kill container: {reference}: container {entry.record.id} is not running"
+            )
+        await self._lifecycle.kill(entry, number)
 
     async def rename(self, reference: str, name: str) -> None:
         """Give it another name. Raises ConflictError if that is taken."""
@@ -105,7 +113,10 @@ class ContainerService:
         name = name.removeprefix("/")
         if not name:
             raise InvalidParameterError("Neither old nor new names may be empty")
-        admission.check_name(name)
+        try:
+            admission.check_name(name)
+        except InvalidParameterError as error:
+            raise InvalidParameterError(f"{_NO_NAME}: {error.message}") from None
         old = entry.record.name
         if name == old:
             raise InvalidParameterError(
@@ -113,6 +124,10 @@ class ContainerService:
             )
         async with entry.verb, entry.writing:
             record = msgspec.structs.replace(entry.record, name=name)
-            await self._repository.update(record, (event(record, "rename", oldName=f"/{old}"),))
+            renamed = event(record, "rename", oldName=f"/{old}")
+            try:
+                await self._repository.update(record, (renamed,))
+            except ConflictError as error:
+                raise ConflictError(f"{_NO_NAME}: {error.message}") from None
             entry.record = record
             self._directory.rename(old, record)

@@ -11,7 +11,7 @@ from aiod.native import spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Capabilities, Flag, Op, Step
 
-_RLIMITS = (
+RLIMITS = (
     "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS",
     "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS",
     "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
@@ -90,9 +90,9 @@ def _candidates(process: spec.Process) -> tuple[str, ...]:
 
 def _rlimit(limit: spec.Rlimit) -> Step:
     name = f"limit {limit.type}"
-    if limit.type not in _RLIMITS:
+    if limit.type not in RLIMITS:
         raise NativeError(name, 22, "unknown limit")
-    number = _RLIMITS.index(limit.type)
+    number = RLIMITS.index(limit.type)
     soft, hard = (_UNLIMITED if value < 0 else value for value in (limit.soft, limit.hard))
     return Step(Op.RLIMIT, name, number=number, set=soft, clear=hard)
 

@@ -1,14 +1,12 @@
 """What a client asks a container to be: Docker's `Config`, `HostConfig` and their parts.
 
 Owns the shapes, with the Engine API's own names (v1.51, `ContainerConfig`, `HostConfig`,
-`Resources`), their defaults and their decoding; must not judge which options aiod supports.
+`Resources`), and their defaults; must not judge which options aiod supports.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-
-from aiod.errors import InvalidParameterError
 
 Empty = dict[str, dict[str, Any]]
 
@@ -300,27 +298,3 @@ class ExecConfig(msgspec.Struct, frozen=True):
     Privileged: bool = False
     User: str = ""
     WorkingDir: str = ""
-
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-def _without_nulls(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
-
-
-def decode(body: bytes, kind: type[T]) -> T:
-    """Decode JSON as Go's encoding/json does: null is the default, unknown names are ignored.
-
-    Raises `InvalidParameterError`, naming the field, on malformed JSON or a wrong type.
-    """
-    try:
-        return msgspec.convert(_without_nulls(msgspec.json.decode(body)), kind)
-    except msgspec.ValidationError as error:
-        raise InvalidParameterError(f"invalid JSON: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidParameterError(f"invalid JSON: {error}") from None
