@@ -8,7 +8,6 @@ import re
 from aiohttp import web
 
 from aiod.api import params
-from aiod.api.detachkeys import parse
 from aiod.api.hijack import Hijacked, hijack, wants_upgrade
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -16,6 +15,7 @@ from aiod.api.streams import content_type, log_line
 from aiod.api.terminals import Ending, Joint, join
 from aiod.containers.options import AttachOptions, LogOptions
 from aiod.errors import InvalidParameterError
+from aiod.wire.detachkeys import parse
 
 
 class StreamRoutes:

@@ -129,7 +129,7 @@ class ContainerRoutes:
 
     async def _start(self, call: Call) -> web.StreamResponse:
         if keys := call.query().get("detachKeys"):
-            from aiod.api.detachkeys import parse
+            from aiod.wire.detachkeys import parse
 
             parse(keys)
         await self._containers.start(call.id)

@@ -8,8 +8,7 @@ import logging
 import msgspec
 from aiohttp import web
 
-from aiod.api import frames, params, replies
-from aiod.api.detachkeys import parse
+from aiod.api import params, replies
 from aiod.api.hijack import Hijacked, HijackedStream, hijack, wants_upgrade
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -17,6 +16,8 @@ from aiod.api.streams import content_type
 from aiod.api.terminals import Ending, Joint, join
 from aiod.errors import AiodError, InvalidParameterError
 from aiod.store.models import ExecConfig
+from aiod.wire import frames
+from aiod.wire.detachkeys import parse
 
 log = logging.getLogger(__name__)
 

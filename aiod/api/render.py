@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from aiod.api.times import rfc3339, span
 from aiod.config import Paths
 from aiod.store.models import ContainerConfig, HostConfig
 from aiod.store.records import ContainerRecord, RunState, Status
+from aiod.wire.times import rfc3339, span
 
 _ALIVE = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
 

@@ -3,9 +3,9 @@
 Must not know the routes or where lines come from.
 """
 
-from aiod.api import frames
-from aiod.api.times import rfc3339_fixed
 from aiod.api.versions import Version
+from aiod.wire import frames
+from aiod.wire.times import rfc3339_fixed
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"

@@ -18,8 +18,8 @@ from aiod.api import replies, versions
 from aiod.api.hostinfo import HostInfo, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.api.times import rfc3339
 from aiod.store.records import Status
+from aiod.wire.times import rfc3339
 
 _NO_CACHE = {
     "Cache-Control": "no-cache, no-store, must-revalidate",

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from aiod.api import frames
-from aiod.api.detachkeys import Detector
 from aiod.api.hijack import HijackedStream
+from aiod.wire import frames
+from aiod.wire.detachkeys import Detector
 
 
 class Ending(Enum):

@@ -1,17 +1,55 @@
-"""The `aiod` command: each subcommand is a module of this package, imported when it is asked for.
+"""The `aiod` command: each subcommand is in a module of this package, imported when asked for.
 
-Owns the list of subcommands; must not know what one does.
+Owns the list of subcommands and how any of them ends: its status, and one line on standard
+error for a failure. Must not know what a subcommand does.
 """
 
 import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-_COMMANDS = ("doctor", "serve")
+from aiod.cli.errors import CliError
+
+# Each command's module, and its name there if that is another.
+_COMMANDS = {
+    "attach": "attach",
+    "completion": "completion",
+    "create": "run",
+    "doctor": "doctor",
+    "events": "events",
+    "exec": "exec:execute",
+    "images": "images",
+    "import": "archives:import_",
+    "info": "system",
+    "inspect": "inspect",
+    "kill": "states",
+    "load": "archives",
+    "logs": "logs",
+    "pause": "states",
+    "ps": "ps",
+    "rename": "states",
+    "restart": "states",
+    "rm": "states",
+    "rmi": "images",
+    "run": "run",
+    "runtime": "runtime",
+    "serve": "serve",
+    "start": "attach",
+    "stop": "states",
+    "top": "ps",
+    "unpause": "states",
+    "version": "system",
+    "wait": "states",
+}
+_HOST = "The engine: unix:///PATH or tcp://HOST:PORT.  [unix:///run/aiod/aiod.sock]"
+_USAGE = 125  # as docker's command leaves with for options it does not know
 
 
 class _Lazy(click.Group):
-    """Imports a subcommand's module only when it is used: `serve` needs no client, and so on."""
+    """Imports a subcommand's module only when it is used: `ps` needs no daemon, and so on."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -19,12 +57,50 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"aiod.cli.{cmd_name}")
-        found = getattr(module, cmd_name)
+        where, _, name = _COMMANDS[cmd_name].partition(":")
+        module = importlib.import_module(f"aiod.cli.{where}")
+        found = getattr(module, name or cmd_name)
         return found if isinstance(found, click.Command) else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, say what failed on one line, and leave with the right status."""
+        sys.exit(_ended(lambda: self.main(prog_name="aiod", standalone_mode=False)))
+
+
+def _ended(run: Callable[[], object]) -> int:
+    from aiod.cli import output, terminal
+
+    try:
+        status = run()
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        output.complain(error.format_message() + hint)
+        return _USAGE
+    except click.ClickException as error:
+        output.complain(error.format_message())
+        return error.exit_code
+    except CliError as error:
+        output.complain(error.message)
+        return error.status
+    except BrokenPipeError:
+        terminal.discard_output()
+        return 141
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except OSError as error:
+        output.complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
 
 
 @click.command(cls=_Lazy)
+@click.option("--host", "-H", envvar="AIOD_HOST", metavar="ADDRESS", help=_HOST)
+@click.option("--tls-cert", metavar="FILE", help="The client's certificate, for tcp://.")
+@click.option("--tls-key", metavar="FILE", help="Its key.")
+@click.option("--tls-ca", metavar="FILE", help="Who signs the server's certificate.")
 @click.version_option(package_name="aiod")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context, /, **connection: str | None) -> None:
     """A Docker-compatible container engine on asyncio."""
+    ctx.obj = connection

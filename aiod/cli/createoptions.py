@@ -1,0 +1,212 @@
+"""The options that `run` and `create` share, and the body of a create that they make.
+
+Owns the options' names and meaning; must not know what is done with the container then.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from aiod.cli import terminal, values
+from aiod.store.models import ContainerConfig, HostConfig, LogSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BUILT_IN = "base"
+_FILE = click.Path(path_type=Path)
+
+# Values that go into the body as they are: option, member of HostConfig.
+_LISTS = {
+    "cap_add": "CapAdd",
+    "cap_drop": "CapDrop",
+    "device_cgroup_rule": "DeviceCgroupRules",
+    "dns": "Dns",
+    "add_host": "ExtraHosts",
+    "group_add": "GroupAdd",
+    "security_opt": "SecurityOpt",
+}
+_PLAIN = {
+    "network": "NetworkMode",
+    "memory": "Memory",
+    "memory_swap": "MemorySwap",
+    "memory_reservation": "MemoryReservation",
+    "cpus": "NanoCpus",
+    "cpu_shares": "CpuShares",
+    "cpuset_cpus": "CpusetCpus",
+    "pids_limit": "PidsLimit",
+    "shm_size": "ShmSize",
+    "oom_score_adj": "OomScoreAdj",
+    "read_only": "ReadonlyRootfs",
+    "privileged": "Privileged",
+    "rm": "AutoRemove",
+    "pid": "PidMode",
+    "ipc": "IpcMode",
+    "uts": "UTSMode",
+    "userns": "UsernsMode",
+    "runtime": "Runtime",
+}
+
+
+class CreateBody(ContainerConfig, frozen=True):
+    """`Config` and `HostConfig` as one body."""
+
+    HostConfig: HostConfig = HostConfig()
+
+
+def _flag(*names: str, text: str) -> Callable[[F], F]:
+    return click.option(*names, is_flag=True, help=text)
+
+
+def _many(*names: str, metavar: str, text: str) -> Callable[[F], F]:
+    return click.option(*names, multiple=True, metavar=metavar, help=f"{text} (repeatable)")
+
+
+def _size(name: str, text: str, *more: str) -> Callable[[F], F]:
+    return click.option(name, *more, callback=values.size, metavar="SIZE", help=text)
+
+
+_OPTIONS = (
+    _flag("-i", "--interactive", text="Keep standard input open."),
+    _flag("-t", "--tty", text="Give it a terminal."),
+    _flag("--rm", text="Remove it when it ends."),
+    click.option("--name", default="", help="Its name."),
+    _many("-e", "--env", metavar="NAME[=VALUE]", text="A variable; a mere name passes yours on"),
+    click.option("--env-file", type=_FILE, multiple=True, help="File of variables (repeatable)."),
+    _many("-v", "--volume", metavar="SOURCE:TARGET[:OPTIONS]", text="A directory of the host"),
+    click.option("-w", "--workdir", default="", help="Directory to start in."),
+    click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom to run as."),
+    click.option("--entrypoint", help="Instead of the image's; empty for none."),
+    click.option("--restart", default="no", metavar="POLICY",
+                 help="no, always, unless-stopped or on-failure[:N]."),
+    _size("--memory", "Limit of memory.", "-m"),
+    _size("--memory-swap", "Limit of memory and swap together; -1 for none."),
+    _size("--memory-reservation", "Memory kept for it under pressure."),
+    click.option("--cpus", callback=values.cpus, metavar="NUMBER", help="Processors, as 1.5."),
+    click.option("--cpu-shares", type=int, default=0, help="Relative weight."),
+    click.option("--cpuset-cpus", default="", metavar="LIST", help="Processors, as 0-2,4."),
+    click.option("--pids-limit", type=int, help="Most processes."),
+    click.option("--network", "--net", default="", metavar="MODE", help="none or host."),
+    _flag("--read-only", text="Root file system read-only."),
+    click.option("--hostname", "-h", default="", help="Its host name."),
+    _many("-l", "--label", metavar="NAME=VALUE", text="A label"),
+    _many("--tmpfs", metavar="PATH[:OPTIONS]", text="A file system in memory"),
+    _flag("--init", text="An init inside that reaps and passes signals on."),
+    _flag("--privileged", text="All capabilities and devices."),
+    _many("--cap-add", metavar="NAME", text="A capability more"),
+    _many("--cap-drop", metavar="NAME", text="A capability less"),
+    _many("--security-opt", metavar="OPTION", text="A security option"),
+    _many("--group-add", metavar="GROUP", text="A further group"),
+    _many("--device-cgroup-rule", metavar="RULE", text="A rule for devices"),
+    _many("--dns", metavar="ADDRESS", text="A name server"),
+    _many("--add-host", metavar="NAME:ADDRESS", text="A line of /etc/hosts"),
+    _many("--ulimit", metavar="NAME=SOFT[:HARD]", text="A resource limit"),
+    _many("--sysctl", metavar="NAME=VALUE", text="A kernel setting"),
+    _size("--shm-size", "Size of /dev/shm."),
+    click.option("--oom-score-adj", type=int, default=0, help="-1000 to 1000."),
+    click.option("--pid", default="", metavar="MODE", help="Namespace of processes."),
+    click.option("--ipc", default="", metavar="MODE", help="Namespace of IPC."),
+    click.option("--uts", default="", metavar="MODE", help="Namespace of host names."),
+    click.option("--userns", default="", metavar="MODE", help="Namespace of users."),
+    click.option("--runtime", default="", help="OCI runtime."),
+    click.option("--log-driver", default="", help="json-file or none."),
+    _many("--log-opt", metavar="NAME=VALUE", text="An option of the log"),
+    click.option("--stop-signal", help="What `stop` sends."),
+    click.option("--stop-timeout", type=int, help="Seconds until `stop` kills."),
+    click.option("--platform", default="", help="Refused unless it is this machine's."),
+)  # fmt: skip
+
+
+def create_options(command: F) -> F:
+    """Give a command the shared options and the arguments `[IMAGE [COMMAND...]]`."""
+    command = click.argument("command", nargs=-1, type=click.UNPROCESSED)(command)
+    command = click.argument("image", required=False)(command)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A container as the options describe it."""
+
+    body: CreateBody
+    name: str
+    platform: str
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the create."""
+        found = {"name": self.name, "platform": self.platform}
+        return {name: value for name, value in found.items() if value}
+
+
+def wanted(options: dict[str, Any], *, attached: bool) -> Wanted:
+    """What the options ask for; click.BadParameter for what they cannot mean.
+
+    No image means the built-in one and, when attached, a shell to talk to.
+    """
+    image, command = options["image"], list(options["command"])
+    talk = attached and not command and options["entrypoint"] is None
+    on_terminal = terminal.is_terminal(terminal.STDIN) and terminal.is_terminal(terminal.STDOUT)
+    shell = talk and (image is None or (image == BUILT_IN and on_terminal))
+    stdin = options["interactive"] or shell
+    tty = options["tty"] or (shell and on_terminal)
+    body = CreateBody(
+        Image=image or BUILT_IN,
+        Cmd=command or None,
+        AttachStdin=stdin and attached,
+        AttachStdout=attached,
+        AttachStderr=attached,
+        OpenStdin=stdin,
+        StdinOnce=stdin and attached,
+        Tty=tty,
+        Env=values.environment(options["env_file"], options["env"], os.environ) or None,
+        HostConfig=_host(options, tty),
+        **_config(options),
+    )
+    return Wanted(body, options["name"], options["platform"])
+
+
+def _config(options: dict[str, Any]) -> dict[str, Any]:
+    entrypoint = options["entrypoint"]
+    found = {
+        "Hostname": options["hostname"],
+        "User": options["user"],
+        "WorkingDir": options["workdir"],
+        "Entrypoint": None if entrypoint is None else [entrypoint],
+        "Labels": values.labels(options["label"]) or None,
+        "Volumes": {v: {} for v in options["volume"] if ":" not in v} or None,
+        "StopSignal": options["stop_signal"],
+        "StopTimeout": options["stop_timeout"],
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _host(options: dict[str, Any], tty: bool) -> HostConfig:
+    size = terminal.window_size() if tty else None
+    binds = [values.bind(v, Path.cwd()) for v in options["volume"] if ":" in v]
+    tmpfs = values.tmpfs(options["tmpfs"])
+    sysctls = values.pairs(options["sysctl"], "--sysctl")
+    return HostConfig(
+        Binds=binds or None,
+        ConsoleSize=[size.rows, size.columns] if size else None,
+        RestartPolicy=values.restart_policy(options["restart"]),
+        LogConfig=LogSettings(
+            options["log_driver"], values.pairs(options["log_opt"], "--log-opt") or None
+        ),
+        Ulimits=[values.ulimit(text) for text in options["ulimit"]] or None,
+        Tmpfs=tmpfs or msgspec.UNSET,
+        Sysctls=sysctls or msgspec.UNSET,
+        Init=options["init"] or msgspec.UNSET,
+        **_as_given(options),
+    )
+
+
+def _as_given(options: dict[str, Any]) -> dict[str, Any]:
+    lists = {member: list(options[name]) or None for name, member in _LISTS.items()}
+    return lists | {member: options[name] for name, member in _PLAIN.items()}

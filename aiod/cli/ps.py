@@ -1,0 +1,92 @@
+"""`aiod ps` and `aiod top`: what runs.
+
+Must not know how the engine knows.
+"""
+
+import time
+
+import click
+import msgspec
+
+from aiod.cli import asking, moments, output, values, views
+from aiod.cli.asking import Asking
+from aiod.cli.client import Query, container, decoded
+
+_TITLES = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NAMES")
+_COMMAND_WIDTH = 20
+
+
+@click.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Those that do not run, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@click.option("-f", "--filter", "chosen", multiple=True, metavar="NAME=VALUE",
+              help="Such as name=web or status=exited (repeatable).")  # fmt: skip
+@click.option("-n", "--last", type=click.IntRange(min=1), help="The newest few, in any state.")
+@click.option("-l", "--latest", is_flag=True, help="The newest, in any state.")
+@click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def ps(
+    everything: bool, quiet: bool, chosen: tuple[str, ...], last: int | None, latest: bool,
+    no_trunc: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """List containers."""
+    query = _query(everything, chosen, 1 if latest else last)
+
+    async def work(ask: Asking) -> None:
+        body = await ask.client.ask_raw("/containers/json", query)
+        if as_json:
+            output.raw_json(body)
+            return
+        rows = decoded(body, list[views.ContainerRow])
+        if quiet:
+            for row in rows:
+                output.line(row.Id if no_trunc else output.short_id(row.Id))
+        else:
+            now = time.time_ns()
+            output.table(_TITLES, [_cells(row, no_trunc, now) for row in rows])
+
+    asking.ask(work)
+
+
+def _query(everything: bool, chosen: tuple[str, ...], last: int | None) -> Query:
+    query = {"all": "1"} if everything else {}
+    if last is not None:
+        query["limit"] = str(last)
+    if chosen:
+        query["filters"] = msgspec.json.encode(values.filters(chosen)).decode()
+    return query
+
+
+def _cells(row: views.ContainerRow, no_trunc: bool, now_ns: int) -> tuple[str, ...]:
+    command = row.Command if no_trunc else output.cut(row.Command, _COMMAND_WIDTH)
+    return (
+        row.Id if no_trunc else output.short_id(row.Id),
+        row.Image if no_trunc else _image(row.Image),
+        f'"{command}"',
+        moments.ago(row.Created, now_ns),
+        row.Status,
+        ",".join(name.removeprefix("/") for name in row.Names),
+    )
+
+
+def _image(name: str) -> str:
+    return output.short_id(name) if name.startswith("sha256:") else name
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.argument("name", metavar="CONTAINER")
+@click.argument("ps_options", nargs=-1, type=click.UNPROCESSED)
+def top(name: str, ps_options: tuple[str, ...], as_json: bool) -> None:
+    """Show a container's processes; further arguments are ps(1)'s."""
+    query = {"ps_args": " ".join(ps_options)} if ps_options else {}
+
+    async def work(ask: Asking) -> None:
+        body = await ask.client.ask_raw(container(name, "top"), query)
+        if as_json:
+            output.raw_json(body)
+            return
+        found = decoded(body, views.Top)
+        output.table(found.Titles, found.Processes or ())
+
+    asking.ask(work)

@@ -1,0 +1,121 @@
+"""What commands read of the engine's answers: only the fields they show.
+
+Field names are the Engine API's (v1.51). Must not know how they are shown.
+"""
+
+import msgspec
+
+
+class ContainerRow(msgspec.Struct, frozen=True):
+    """A row of `GET /containers/json`; `Created` in seconds."""
+
+    Id: str
+    Names: tuple[str, ...] = ()
+    Image: str = ""
+    Command: str = ""
+    Created: int = 0
+    Status: str = ""
+
+
+class ImageRow(msgspec.Struct, frozen=True):
+    """A row of `GET /images/json`; `Created` in seconds, `Size` in bytes."""
+
+    Id: str
+    RepoTags: tuple[str, ...] | None = None
+    Created: int = 0
+    Size: int = 0
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The answer of a container's create."""
+
+    Id: str
+    Warnings: tuple[str, ...] | None = None
+
+
+class ExecCreated(msgspec.Struct, frozen=True):
+    """The answer of an exec's create."""
+
+    Id: str
+
+
+class ExecState(msgspec.Struct, frozen=True):
+    """How an exec ended; no code while it runs."""
+
+    Running: bool = False
+    ExitCode: int | None = None
+
+
+class RunConfig(msgspec.Struct, frozen=True):
+    """What matters for joining a container's streams."""
+
+    Tty: bool = False
+    OpenStdin: bool = False
+
+
+class RunState(msgspec.Struct, frozen=True):
+    """Whether a container runs."""
+
+    Running: bool = False
+    Paused: bool = False
+    Restarting: bool = False
+
+
+class Container(msgspec.Struct, frozen=True):
+    """`GET /containers/{id}/json`."""
+
+    Id: str
+    Config: RunConfig
+    State: RunState
+
+
+class WaitError(msgspec.Struct, frozen=True):
+    """Why a wait has no code."""
+
+    Message: str = ""
+
+
+class Waited(msgspec.Struct, frozen=True):
+    """The answer of wait."""
+
+    StatusCode: int
+    Error: WaitError | None = None
+
+
+class Top(msgspec.Struct, frozen=True):
+    """The answer of top."""
+
+    Titles: tuple[str, ...]
+    Processes: tuple[tuple[str, ...], ...] | None = None
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """One thing that an image's removal did."""
+
+    Untagged: str = ""
+    Deleted: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, rename="camel"):
+    """A line of what load and import answer."""
+
+    stream: str = ""
+    status: str = ""
+    id: str = ""
+    error: str = ""
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Whom an event is about."""
+
+    ID: str = ""
+    Attributes: dict[str, str] = {}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A line of `GET /events`."""
+
+    Type: str
+    Action: str
+    Actor: Actor
+    time_ns: int = msgspec.field(name="timeNano", default=0)
