@@ -59,7 +59,7 @@ def raw_json(body: bytes, indent: int = 2) -> None:
 def size(count: int) -> str:
     """Bytes in powers of 1000 with three digits: `1.23MB`."""
     value, unit = float(count), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
+    while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
     return f"{value:.3g}{_UNITS[unit]}" if value < 999.5 else f"{value:.0f}{_UNITS[unit]}"
 
