@@ -107,8 +107,12 @@ def test_ulimits_tmpfs_labels_filters() -> None:
         "status": ["exited", "dead"],
         "name": ["x"],
     }
-    for wrong in (lambda: values.ulimit("nofile"), lambda: values.labels(["=x"]),
-                  lambda: values.filters(["x"]), lambda: values.pairs(["a"], "--sysctl")):  # fmt: skip
+    for wrong in (
+        lambda: values.ulimit("nofile"),
+        lambda: values.labels(["=x"]),
+        lambda: values.filters(["x"]),
+        lambda: values.pairs(["a"], "--sysctl"),
+    ):
         with pytest.raises(click.BadParameter):
             wrong()
 
