@@ -11,6 +11,7 @@ import array
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 from collections import deque
@@ -55,7 +56,12 @@ class Task:
     is the caller's: the caller reaps it. `start_time` is as in `aiod.native.proc`.
     """
 
-    def __init__(self, steps: tuple[Step, ...], leading: int, channel: socket.socket) -> None:
+    def __init__(
+        self,
+        steps: "Callable[[], tuple[Step, ...]]",
+        leading: int,
+        channel: socket.socket | None,
+    ) -> None:
         self.pid = -1
         self.pidfd = -1
         self.start_time = 0
@@ -77,10 +83,14 @@ class Task:
             self.tell(b"s")
             report, _ = self._receive()
             if report is not None:
-                raise failure(self._steps, report)
+                raise failure(self._steps(), report)
         finally:
             self._channel = None
             channel.close()
+
+    def hand_over(self) -> int:
+        """A copy of the channel for another process, that can `resume` this one; -1 if started."""
+        return -1 if self._channel is None else os.dup(self._channel.fileno())
 
     def abort(self) -> None:
         """Kill it and wait until it has ended. Safe at any time, also twice.
@@ -144,7 +154,7 @@ class Task:
                 self.pid, self.pidfd = int(report.pid), descriptor
                 return
             if report.kind == lib.AIOD_FAILED and report.step < self._leading:
-                raise failure(self._steps, report)
+                raise failure(self._steps(), report)
             self._early.append((report, descriptor))
 
     def wait_for(self, kind: int) -> int:
@@ -156,7 +166,7 @@ class Task:
         if report is None:
             raise NativeError("create", 0, "the process ended unexpectedly")
         if report.kind != kind:
-            raise failure(self._steps, report)
+            raise failure(self._steps(), report)
         return descriptor
 
     def tell(self, word: bytes) -> None:
@@ -174,6 +184,7 @@ def create(
     hooks: Hooks | None = None,
     listener: int = -1,
     birthplace: int = -1,
+    sibling: bool = False,
 ) -> Task:
     """Make a container's first process, set up and waiting, in `cgroup`.
 
@@ -183,9 +194,11 @@ def create(
 
     The process gets SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG) unless it
     has a `listener`, a listening SEQPACKET socket: it outlives the caller then, and is started
-    through that (`start_by`). Raises NativeError.
+    through that (`start_by`). A `sibling` is the child of the caller's parent, which reaps it
+    and at whose end it gets the signal. Raises NativeError.
     """
     with contextlib.closing(Encoded(plan.steps, plan.argv, plan.env)) as encoded:
+        encoded.spawn.sibling = sibling
         encoded.spawn.clone_flags = plan.clone_flags
         encoded.spawn.leading = plan.leading
         encoded.spawn.listener = listener
@@ -204,7 +217,25 @@ def start_by(visitor: socket.socket, plan: Plan) -> None:
 
     `plan` is the one it was created by. Raises NativeError if its command cannot be executed.
     """
-    Task(plan.steps, 0, visitor).start()
+    Task(lambda: plan.steps, 0, visitor).start()
+
+
+def resume(
+    pid: int,
+    start_time: int,
+    descriptors: tuple[int, int, int],
+    steps: Callable[[], tuple[Step, ...]],
+) -> Task:
+    """A task that another process has made and handed over, its child being ours.
+
+    `descriptors` are pidfd, console and channel, -1 for none; `steps`, those it was made by, is
+    called when there is a failure to explain.
+    """
+    pidfd, console, channel = descriptors
+    task = Task(steps, 0, None if channel < 0 else socket.socket(fileno=channel))
+    task.pid, task.start_time = pid, start_time
+    task.pidfd, task.console_fd = pidfd, console
+    return task
 
 
 def exec_process(
@@ -233,7 +264,8 @@ def exec_process(
 
 def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    task = Task(tuple(encoded.steps), leading, ours)
+    steps = tuple(encoded.steps)
+    task = Task(lambda: steps, leading, ours)
     pid, pidfd = ffi.new("int *"), ffi.new("int *", -1)
     with theirs:
         encoded.spawn.channel = theirs.fileno()
@@ -355,6 +387,9 @@ def _foreign_namespaces(init_pid: int, join: Step) -> int:
 
 
 def _reap(pidfd: int) -> None:
-    """Wait for the end of a child; another may have taken its status."""
+    """Wait for the end of a child; it may be another's to reap, or be reaped already."""
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    ended.poll()
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

@@ -8,7 +8,8 @@ import enum
 import os
 import sys
 from dataclasses import dataclass
-from typing import Final
+from errno import EINVAL
+from typing import Any, Final
 
 from aiod.native._native import ffi, lib
 from aiod.shim.protocol import LogConfig
@@ -27,6 +28,7 @@ class EventKind(enum.IntEnum):
     EXITED = 2
     TERM = 3
     WAKE = 4
+    UNMADE = 5
 
 
 class SpoolState(enum.IntEnum):
@@ -57,28 +59,62 @@ class Outputs:
     terminal: bool
 
 
+def driver_number(log: LogConfig) -> int:
+    """The core's number of a log driver. Raises OSError for one that it does not have."""
+    if log.driver not in _DRIVERS:
+        raise OSError(EINVAL, f"no log driver {log.driver!r}")
+    return _DRIVERS[log.driver]
+
+
 def _check(result: int, what: str) -> int:
     if result < 0:
         raise OSError(-result, f"{what}: {os.strerror(-result)}")
     return result
 
 
-def adopt(title: str) -> None:
-    """Make the calling process a shim: subreaper, its signals taken by the core, its name set.
+@dataclass(frozen=True, slots=True)
+class Init:
+    """The container's first process as its maker handed it over; descriptors may be -1.
 
-    Raises OSError.
+    `number` is the core's, -1 if the maker did not come so far; `channel` is what lets the
+    process start, if it has not; `request` is the text of the request's file.
     """
-    _check(lib.aiod_shim_adopt(b"aiod-shim", title.encode()), "become a shim")
+
+    number: int
+    pid: int
+    start_time: int
+    started_ns: int
+    terminal: bool
+    listener: int
+    pidfd: int
+    input: int
+    console: int
+    channel: int
+    request: bytes
+
+
+def event_of(event: Any) -> Event:
+    """The Python side of a `struct aiod_event`."""
+    return Event(EventKind(event.kind), event.process, event.status, event.time_ns)
 
 
 class Core:
     """The loop's state: processes with their outputs and logs, and spools of their readers."""
 
-    def __init__(self, listener: int = -1) -> None:
-        self._core = lib.aiod_core_new(listener)
+    def __init__(self, made: Any = None) -> None:
+        self._core = lib.aiod_core_new(-1) if made is None else made
         if self._core == ffi.NULL:
             raise OSError(ffi.errno, f"make the core: {os.strerror(ffi.errno)}")
         self._event = ffi.new("struct aiod_event *")
+
+    def init(self) -> Init:
+        """What the maker has handed over."""
+        got = lib.aiod_core_init(self._core)
+        request = bytes(ffi.buffer(got.request, got.request_size)) if got.request_size else b""
+        return Init(
+            got.number, got.pid, got.start_time, got.started_ns, bool(got.terminal),
+            got.listener, got.pidfd, got.input, got.console, got.channel, request,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Free everything; nobody may be in `run`."""
@@ -106,7 +142,7 @@ class Core:
                 outputs.output,
                 outputs.error,
                 outputs.terminal,
-                _DRIVERS[log.driver],
+                driver_number(log),
                 os.fsencode(log.path),
                 log.max_size,
                 log.max_file,
@@ -131,7 +167,7 @@ class Core:
         """Work, without the interpreter lock, until something is for Python. Raises OSError."""
         event = self._event
         _check(lib.aiod_core_run(self._core, listening, event), "core loop")
-        return Event(EventKind(event.kind), event.process, event.status, event.time_ns)
+        return event_of(event)
 
     def wake(self) -> None:
         """Make `run` return a WAKE event."""

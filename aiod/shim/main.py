@@ -1,12 +1,13 @@
-"""One shim: makes its container, holds it to its end, and puts the exit on disk.
+"""One shim, from the first thing that takes more than the C loop (`core`) to its end.
 
-Owns the order of things; the loop that the container needs all its life is C (`core`), and
-setting up a process is `aiod.native`. Must not know the daemon's records. Between the start
-and the end nothing of Python runs.
+Owns what happens at an exit, in which order, and the container's processes while somebody asks
+about them. Makes no container (`maker` does) and speaks no gRPC (`service` does). Must not know
+the daemon's records. Between the start and the first connection or the end nothing here runs.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -15,14 +16,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiod.native import cgroups, plan, proc, runtime, runtimecgroup, spec
+from aiod.native import cgroups, plan, runtime, runtimecgroup, spec
 from aiod.native.errors import NativeError
-from aiod.shim import core, protocol, service, stdio
-from aiod.shim.core import Core, Event, EventKind
+from aiod.native.steps import Step
+from aiod.shim import core, execs, handover, maker, protocol, service, stdio
+from aiod.shim.core import Core, Event, EventKind, Init
 
 if TYPE_CHECKING:
     from aiod.shim.proto.aiod.shim.v1 import ExecRequest
@@ -30,43 +32,29 @@ if TYPE_CHECKING:
 UNKNOWN_EXIT = 137
 
 
-def read_request(directory: Path) -> protocol.SpawnRequest:
-    """The daemon's request. Raises OSError or DamagedFileError."""
-    found = protocol.read_struct(directory / protocol.REQUEST_FILE, protocol.SpawnRequest)
-    if found is None:
-        raise FileNotFoundError(2, "no request", str(directory))
-    return found
+def run(born: Any) -> None:
+    """Be the shim that the template's fork has become, until its exit has been taken over."""
+    first = core.event_of(born.event)
+    loop = Core(born.core)
+    if first.kind is EventKind.UNMADE:
+        _undo(loop.init(), Path(handover.directory_of(born)), born.reply)
+    else:
+        Shim(loop).hold(first)
 
 
-def answer(reply: socket.socket, message: protocol.SpawnReply) -> None:
-    """Tell the daemon; one that died meanwhile will look at the files."""
-    with contextlib.suppress(OSError):
-        reply.send(msgspec.json.encode(message))
-
-
-def failure(step: str, error: Exception) -> protocol.SpawnReply:
-    """The reply that says why there is no container."""
-    if isinstance(error, NativeError):
-        return protocol.SpawnReply(
-            step=error.step, errno=error.errno, message=error.message, kind=error.kind
-        )
-    number = error.errno if isinstance(error, OSError) else None
-    return protocol.SpawnReply(step=step, errno=number or 0, message=str(error))
-
-
-def run(request: protocol.SpawnRequest, reply: socket.socket) -> None:
-    """Be the shim of `request` until the daemon has taken over its exit."""
-    core.adopt(f"aiod-shim {request.directory}")
-    shim = Shim(request)
-    try:
-        made = shim.make()
-    except (NativeError, OSError, protocol.DamagedFileError) as error:
-        shim.undo()
-        answer(reply, failure("make the container", error))
-        return
-    answer(reply, made)
-    reply.close()
-    shim.hold()
+def _undo(init: Init, directory: Path, reply: int) -> None:
+    """Leave nothing of what a maker made that was killed, and say so."""
+    if init.pidfd >= 0:
+        runtime.resume(
+            init.pid, init.start_time, (init.pidfd, init.console, init.channel), tuple
+        ).abort()
+    with contextlib.suppress(protocol.DamagedFileError, NativeError, OSError):
+        request = protocol.read_struct(directory / protocol.REQUEST_FILE, protocol.SpawnRequest)
+        if request is not None:
+            cgroups.Cgroup(cgroups.detect_layout(), request.cgroup_path).remove()
+    told = protocol.SpawnReply(step="make the container", message="its maker ended unexpectedly")
+    with contextlib.suppress(OSError), socket.socket(fileno=reply) as answer:
+        answer.send(msgspec.json.encode(told))
 
 
 @dataclass(slots=True)
@@ -80,88 +68,65 @@ class Process:
     stdin_once: bool
     started_ns: int = 0
 
+    def close(self) -> None:
+        """Give its descriptors back; nobody may be using them."""
+        self.task.close()
+        self.streams.close()
+
 
 class Shim:
-    """The container of one request."""
+    """The container that a maker has handed over."""
 
-    def __init__(self, request: protocol.SpawnRequest) -> None:
-        self._request = request
-        self._directory = Path(request.directory)
-        self._listener = _listen(self._directory / protocol.SOCKET_FILE)
-        self.core = Core(self._listener.fileno())
-        self._layout = cgroups.detect_layout()
-        self._cgroup = cgroups.Cgroup(self._layout, request.cgroup_path)
-        self._container = spec.Spec()
-        self._processes: dict[str, Process] = {}
+    def __init__(self, loop: Core) -> None:
+        init = loop.init()
+        self.core = loop
+        self.request = msgspec.json.decode(init.request, type=protocol.SpawnRequest)
+        self.directory = Path(self.request.directory)
+        self.init = init.number
+        self.exit: protocol.ExitRecord | None = None
+        self.execs = execs.ExecFiles(self.directory / protocol.EXECS_DIRECTORY)
+        self._listener = socket.socket(fileno=init.listener)
         self._adding = threading.Lock()
-        self.init = -1
-        self.spools = str(Path(request.log.path).parent if request.log.path else self._directory)
+        self._processes = {"": self._first(init)}
+        self._released = False
+        self.ended: Callable[[Process], None] = Process.close
+        path = self.request.log.path
+        self.spools = str(Path(path).parent if path else self.directory)
+
+    def _first(self, init: Init) -> Process:
+        descriptors = (init.pidfd, init.console, init.channel)
+        task = runtime.resume(init.pid, init.start_time, descriptors, self._steps)
+        streams = stdio.Stdio(-1, -1, -1, init.input, -1, -1, init.terminal)
+        once = self.request.stdin_once
+        return Process("", task, streams, init.number, once, init.started_ns)
+
+    @functools.cached_property
+    def layout(self) -> cgroups.Layout:
+        """The host's hierarchies. Raises NativeError."""
+        return cgroups.detect_layout()
+
+    @functools.cached_property
+    def cgroup(self) -> cgroups.Cgroup:
+        """The container's. Raises NativeError."""
+        return cgroups.Cgroup(self.layout, self.request.cgroup_path)
+
+    @functools.cached_property
+    def _container(self) -> spec.Spec:
+        """Its specification, as it is on disk. Raises NativeError."""
+        return spec.decode((self.directory / protocol.CONFIG_FILE).read_bytes())
+
+    def _steps(self) -> tuple[Step, ...]:
+        """What the init was made by, to name a step that failed."""
+        mounts = runtimecgroup.mounts_of(self.layout, self.request.cgroup_path)
+        return plan.build_plan(self._container, self.directory, mounts).steps
 
     def find(self, exec_id: str) -> Process | None:
-        """The init (empty id) or an exec that has not ended."""
+        """The init (empty id), also when it has ended, or an exec that has not."""
         return self._processes.get(exec_id)
 
-    def make(self) -> protocol.SpawnReply:
-        """Make the container, and let it run if asked to.
-
-        Raises NativeError, OSError, DamagedFileError.
-        """
-        here = os.getpid()
-        me = protocol.ShimState(here, proc.start_time(here), boot_id=proc.boot_id())
-        protocol.write_struct(self._directory / protocol.SHIM_FILE, me)
-        self._container = spec.decode((self._directory / protocol.CONFIG_FILE).read_bytes())
-        self._cgroup.create()
-        if self._container.linux.resources:
-            self._cgroup.apply(self._container.linux.resources)
-        streams = stdio.open_stdio(
-            terminal=self._request.terminal, open_stdin=self._request.open_stdin
-        )
-        described = plan.build_plan(
-            self._container,
-            self._directory,
-            runtimecgroup.mounts_of(self._layout, self._request.cgroup_path),
-        )
-        process = self._add(
-            "", streams, lambda fds, place: runtime.create(
-                described, fds, self._cgroup, birthplace=place
-            ),
-        )  # fmt: skip
-        self.init = process.number
-        if self._request.start:
-            self.start(process)
-        task = process.task
-        return protocol.SpawnReply(
-            me.pid, me.start_time, task.pid, task.start_time, process.started_ns
-        )
-
-    def _add(
-        self,
-        exec_id: str,
-        streams: stdio.Stdio,
-        create: Callable[[tuple[int, int, int], int], runtime.Task],
-    ) -> Process:
-        """Make a process whose output and end the core takes over."""
-        fds = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
-        place = self._cgroup.into_fd()
-        log = self._request.log if not exec_id else protocol.LogConfig("none")
-        with self._adding:
-            self.core.hold()
-            try:
-                task = create(fds, -1 if place is None else place)
-            except BaseException:
-                self.core.unhold()
-                streams.close()
-                raise
-            finally:
-                if place is not None:
-                    os.close(place)
-            streams.close_child()
-            if task.console_fd >= 0:
-                streams.take_console(task.console_fd)
-            number = self.core.add(task.pid, streams.take_outputs(), log, held=True)
-        once = self._request.stdin_once or bool(exec_id)
-        process = self._processes[exec_id] = Process(exec_id, task, streams, number, once)
-        return process
+    def running_execs(self) -> list[str]:
+        """The ids of execs that have not ended."""
+        return [exec_id for exec_id in list(self._processes) if exec_id]
 
     def add_exec(self, asked: "ExecRequest") -> Process:
         """Make a further process in the container. Raises NativeError or OSError."""
@@ -169,46 +134,70 @@ class Shim:
             described = msgspec.json.decode(asked.process, type=spec.Process)
         except msgspec.MsgspecError as error:
             raise NativeError("exec", 22, str(error)) from error
-        init = self._processes[""].task
-        steps = plan.exec_plan(described, self._container, self._directory)
+        execs.check_id(asked.exec_id)
+        steps = plan.exec_plan(described, self._container, self.directory)
         streams = stdio.open_stdio(terminal=asked.terminal, open_stdin=asked.open_stdin)
-        return self._add(
-            asked.exec_id, streams, lambda fds, place: runtime.exec_process(
-                init.pid, init.pidfd, steps, fds, self._cgroup, birthplace=place
-            ),
-        )  # fmt: skip
+        init = self._processes[""].task
+        fds = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
+        place = self.cgroup.into_fd()
+        try:
+            with self._adding:
+                if asked.exec_id in self._processes:
+                    raise NativeError("exec", 17, f"exec {asked.exec_id} exists")
+                return self._add(
+                    asked.exec_id, streams, lambda: runtime.exec_process(
+                        init.pid, init.pidfd, steps, fds, self.cgroup,
+                        birthplace=-1 if place is None else place,
+                    ),
+                )  # fmt: skip
+        except BaseException:
+            streams.close()
+            raise
+        finally:
+            if place is not None:
+                os.close(place)
+
+    def _add(
+        self, exec_id: str, streams: stdio.Stdio, create: Callable[[], runtime.Task]
+    ) -> Process:
+        """Make a process whose output and end the core takes over."""
+        self.core.hold()
+        try:
+            task = create()
+        except BaseException:
+            self.core.unhold()
+            raise
+        streams.close_child()
+        if task.console_fd >= 0:
+            streams.take_console(task.console_fd)
+        outputs = streams.take_outputs()
+        number = self.core.add(task.pid, outputs, protocol.LogConfig("none"), held=True)
+        process = self._processes[exec_id] = Process(exec_id, task, streams, number, True)
+        return process
 
     def start(self, process: Process) -> None:
         """Let it execute, its identity being on disk first. Raises NativeError or OSError."""
         process.started_ns = time.time_ns()
         task = process.task
         if process.exec_id:
-            self._write_exec(protocol.ExecState(process.exec_id, task.pid, task.start_time))
+            state = protocol.ExecState(process.exec_id, task.pid, task.start_time)
+            self.execs.write(state)
         else:
             init = protocol.InitState(task.pid, task.start_time, process.started_ns)
-            protocol.write_struct(self._directory / protocol.INIT_FILE, init)
+            protocol.write_struct(self.directory / protocol.INIT_FILE, init)
         task.start()
 
-    def _write_exec(self, state: protocol.ExecState) -> None:
-        directory = self._directory / protocol.EXECS_DIRECTORY
-        directory.mkdir(exist_ok=True)
-        protocol.write_struct(directory / f"{state.exec_id}.json", state)
-
-    def undo(self) -> None:
-        """Leave nothing of a container that could not be made."""
-        for process in self._processes.values():
-            process.task.abort()
-        with contextlib.suppress(NativeError, OSError):
-            self._cgroup.remove()
-
-    def hold(self) -> None:
+    def hold(self, first: Event) -> None:
         """Work until the exit is on disk and the daemon has sent SIGTERM for it.
 
         The first connection starts the gRPC front, here: the init would get its parent-death
         signal if the thread that made it ended.
         """
-        if not self._work(listening=True):
-            return
+        event = first
+        while event.kind is not EventKind.CONNECTION:
+            if self._handle(event):
+                return
+            event = self.core.run(listening=True)
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
@@ -216,26 +205,31 @@ class Shim:
         loop = asyncio.get_running_loop()
 
         def work() -> None:
-            self._work(listening=False)
-            loop.call_soon_threadsafe(ended.set)
+            try:
+                while not self._handle(self.core.run(listening=False)):
+                    pass
+            finally:
+                loop.call_soon_threadsafe(ended.set)
 
         worker = threading.Thread(target=work, name="core")
         worker.start()
         await service.serve(self, self._listener, ended)
         worker.join()
 
-    def _work(self, *, listening: bool) -> bool:
-        """Run the loop; true if somebody connects, false when all is over."""
-        ended = False
-        while True:
-            event = self.core.run(listening=listening)
-            if event.kind is EventKind.CONNECTION:
-                return True
-            if event.kind is EventKind.EXITED:
-                ended = event.process == self.init or ended
-                self._finish(event)
-            elif event.kind is EventKind.TERM and ended:
-                return False
+    def release(self) -> None:
+        """End the shim, its exit being taken over."""
+        self._released = True
+        self.core.wake()
+
+    def _handle(self, event: Event) -> bool:
+        """True when all is over."""
+        if event.kind is EventKind.EXITED:
+            self._finish(event)
+        if event.kind is EventKind.TERM:
+            self._released = True
+        # A SIGTERM before the end is nobody's word on an exit.
+        self._released = self._released and self.exit is not None
+        return self._released
 
     def _finish(self, event: Event) -> None:
         with self._adding:
@@ -244,34 +238,47 @@ class Shim:
             if process.exec_id:
                 self._finish_exec(process, event)
             else:
-                record = self._exit(event, process)
-                protocol.write_struct(self._directory / protocol.EXIT_FILE, record)
-                self._tell("")
-        self.core.announce(event.process)
-        if event.process == self.init:
-            with contextlib.suppress(NativeError, OSError):
-                self._cgroup.remove()
+                self._finish_init(process, event)
 
     def _finish_exec(self, process: Process, event: Event) -> None:
         code, _, _ = _outcome(event.status)
-        task = process.task
-        self._write_exec(
-            protocol.ExecState(process.exec_id, task.pid, task.start_time, code, event.time_ns)
+        task, exec_id = process.task, process.exec_id
+        self.execs.write(
+            protocol.ExecState(exec_id, task.pid, task.start_time, code, event.time_ns)
         )
-        self._tell(process.exec_id)
-        process.streams.close_stdin()
+        self._tell(exec_id)
+        del self._processes[exec_id]
+        self.core.announce(event.process)
+        self.core.drop(event.process)
+        self.ended(process)
 
-    def _exit(self, event: Event, process: Process) -> protocol.ExitRecord:
+    def _finish_init(self, process: Process, event: Event) -> None:
+        record = self._record(event, process)
+        protocol.write_struct(self.directory / protocol.EXIT_FILE, record, durable=True)
+        self.exit = record
+        self._tell("")
+        self.core.announce(event.process)
+        self.ended(process)
+        with contextlib.suppress(NativeError):
+            maker.remove(self.cgroup)
+
+    def _record(self, event: Event, process: Process) -> protocol.ExitRecord:
         code, number, error = _outcome(event.status)
-        killed = number == signal.SIGKILL and self._cgroup.oom_kills() > 0
+        killed = number == signal.SIGKILL and self._short_of_memory()
         return protocol.ExitRecord(code, number, killed, event.time_ns, process.started_ns, error)
+
+    def _short_of_memory(self) -> bool:
+        try:
+            return self.cgroup.oom_kills() > 0
+        except NativeError:
+            return False
 
     def _tell(self, exec_id: str) -> None:
         """A hint for the daemon; without one, or without a daemon, the record is enough."""
-        notice = msgspec.json.encode(protocol.ExitNotice(self._request.id, exec_id))
+        notice = msgspec.json.encode(protocol.ExitNotice(self.request.id, exec_id))
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         with socket.socket(socket.AF_UNIX, kind) as sender, contextlib.suppress(OSError):
-            sender.sendto(notice, self._request.exits_socket)
+            sender.sendto(notice, self.request.exits_socket)
 
 
 def _outcome(status: int) -> tuple[int, int | None, str]:
@@ -281,15 +288,3 @@ def _outcome(status: int) -> tuple[int, int | None, str]:
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status), os.WTERMSIG(status), ""
     return os.WEXITSTATUS(status), None, ""
-
-
-def _listen(path: Path) -> socket.socket:
-    """A socket at `path`, which may be longer than an address can be."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener.bind(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)
-    listener.listen(128)
-    return listener

@@ -122,20 +122,27 @@ class DamagedFileError(Exception):
     """A state file exists and cannot be understood; the text names it."""
 
 
-def write_struct(path: Path, value: msgspec.Struct) -> None:
-    """Replace `path` by the JSON of `value`, whole or not at all, also over a power cut.
+def write_struct(path: Path, value: msgspec.Struct, *, durable: bool = False) -> None:
+    """Replace `path` by the JSON of `value`, whole or not at all.
 
-    Raises OSError.
+    `durable` is also over a power cut, for what is true after it. Whose pid something was is
+    not: such a file needs no wait for a disk, where the state directory is on one. Raises OSError.
     """
     temporary = f"{path}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, msgspec.json.encode(value))
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.rename(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if durable:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

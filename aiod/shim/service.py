@@ -1,40 +1,55 @@
-"""The gRPC front of a shim (`proto/shim.proto`): attach, exec, resize and delayed start.
+"""The gRPC front of a shim: the calls of `proto/shim.proto`.
 
 Owns the translation between calls and a `Shim`; started by the first connection, so that a
 shim nobody talks to costs nothing. Must not know the daemon's records.
+
+A call that the state of things refuses ends with FAILED_PRECONDITION, whose text is a
+SpawnReply, so that the step and the kind survive the way; one about a process that there is
+not, with NOT_FOUND.
 """
 
 import asyncio
 import contextlib
-import os
+import signal
 import socket
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from errno import EBUSY, EINVAL, ESRCH
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 
+from aiod.native import spec
 from aiod.native.errors import NativeError
-from aiod.shim import stdio
-from aiod.shim.core import Spool, SpoolState
+from aiod.shim import attachment, control, protocol, stdio
 from aiod.shim.proto.aiod.shim.v1 import (
     AttachInput,
     AttachOpen,
     AttachOutput,
     CloseStdinRequest,
+    CreateRequest,
     Empty,
     ExecRequest,
+    Exit,
+    KillRequest,
+    ProcessesResponse,
     ResizeRequest,
     ShimBase,
     StartRequest,
     StartResponse,
+    StateRequest,
+    StateResponse,
+    StatsResponse,
+    UpdateRequest,
+    WaitRequest,
 )
-from aiod.shim.protocol import SpawnReply
 
 if TYPE_CHECKING:
     from aiod.shim.main import Process, Shim
+
+_Result = TypeVar("_Result")
 
 
 def warm() -> None:
@@ -42,14 +57,22 @@ def warm() -> None:
 
 
 def _refusal(error: Exception) -> GRPCError:
-    """An error whose text is a SpawnReply, so that the step and the kind survive the way."""
     if isinstance(error, NativeError):
-        told = SpawnReply(
+        told = protocol.SpawnReply(
             step=error.step, errno=error.errno, message=error.message, kind=error.kind
         )
     else:
-        told = SpawnReply(step="shim", errno=getattr(error, "errno", 0) or 0, message=str(error))
+        number = getattr(error, "errno", 0) or 0
+        told = protocol.SpawnReply(step="shim", errno=number, message=str(error))
     return GRPCError(Status.FAILED_PRECONDITION, msgspec.json.encode(told).decode())
+
+
+async def _blocking(work: Callable[[], _Result]) -> _Result:
+    """Run what blocks in a thread, its failure told as a refusal."""
+    try:
+        return await asyncio.to_thread(work)
+    except (NativeError, OSError, protocol.DamagedFileError) as error:
+        raise _refusal(error) from error
 
 
 class Front(ShimBase):
@@ -57,6 +80,15 @@ class Front(ShimBase):
 
     def __init__(self, shim: "Shim") -> None:
         self._shim = shim
+        self._waiting: dict[str, asyncio.Event] = {}
+        loop = asyncio.get_running_loop()
+        shim.ended = lambda process: _soon(loop, lambda: self._ended(process))
+
+    def _ended(self, process: "Process") -> None:
+        if (event := self._waiting.pop(process.exec_id, None)) is not None:
+            event.set()
+        if process.exec_id:
+            process.close()
 
     def _process(self, exec_id: str) -> "Process":
         found = self._shim.find(exec_id)
@@ -64,13 +96,26 @@ class Front(ShimBase):
             raise GRPCError(Status.NOT_FOUND, f"no such process: {exec_id or 'init'}")
         return found
 
+    def _running(self, exec_id: str = "") -> "Process":
+        """One that has not ended."""
+        process = self._process(exec_id)
+        if not exec_id and self._shim.exit is not None:
+            raise _refusal(NativeError("shim", ESRCH, "the process has ended"))
+        return process
+
+    async def _thawed(self) -> None:
+        """Raises a refusal while the container is paused."""
+        if await _blocking(lambda: control.paused(self._shim)):
+            raise _refusal(NativeError("shim", EBUSY, "the container is paused"))
+
+    async def create(self, message: CreateRequest) -> StateResponse:
+        """The init that was made, for a daemon that lost the answer."""
+        return await self.state(StateRequest())
+
     async def start(self, message: StartRequest) -> StartResponse:
         """Let a process that was created execute its command."""
-        process = self._process(message.exec_id)
-        try:
-            await asyncio.to_thread(self._shim.start, process)
-        except (NativeError, OSError) as error:
-            raise _refusal(error) from error
+        process = self._running(message.exec_id)
+        await _blocking(lambda: self._shim.start(process))
         task = process.task
         return StartResponse(
             pid=task.pid, start_time=task.start_time, started_at_ns=process.started_ns
@@ -78,15 +123,97 @@ class Front(ShimBase):
 
     async def exec(self, message: ExecRequest) -> StartResponse:
         """Make a process in the container; `start` lets it execute."""
-        try:
-            process = await asyncio.to_thread(self._shim.add_exec, message)
-        except (NativeError, OSError) as error:
-            raise _refusal(error) from error
+        self._running()
+        await self._thawed()
+        process = await _blocking(lambda: self._shim.add_exec(message))
         return StartResponse(pid=process.task.pid, start_time=process.task.start_time)
+
+    async def state(self, message: StateRequest) -> StateResponse:
+        """How a process is; an exec that has ended is known for a while."""
+        if self._shim.find(message.exec_id) is None:
+            ended = await self._ended_exec(message.exec_id)
+            return control.ended_state(self._shim, ended)
+        return await _blocking(lambda: control.state(self._shim, message.exec_id))
+
+    async def _ended_exec(self, exec_id: str) -> protocol.ExecState:
+        found = await _blocking(lambda: self._shim.execs.read(exec_id))
+        if found is None or found.exit_code is None:
+            raise GRPCError(Status.NOT_FOUND, f"no such process: {exec_id}")
+        return found
+
+    async def wait(self, message: WaitRequest) -> Exit:
+        """Answer when the process has ended and its exit is on disk."""
+        exec_id = message.exec_id
+        while exec_id or self._shim.exit is None:
+            if self._shim.find(exec_id) is None:
+                return control.exec_exit(await self._ended_exec(exec_id))
+            await self._waiting.setdefault(exec_id, asyncio.Event()).wait()
+        return control.exit_of(self._shim.exit)
+
+    async def kill(self, message: KillRequest) -> Empty:
+        """Signal a process, or all of the container's."""
+        if not 0 <= message.signal <= signal.SIGRTMAX:
+            raise GRPCError(Status.INVALID_ARGUMENT, f"no signal {message.signal}")
+        process = self._running(message.exec_id)
+        if message.all:
+            await _blocking(lambda: control.kill_all(self._shim, message.signal))
+        else:
+            await _blocking(lambda: control.kill(self._shim, process, message.signal))
+        return Empty()
+
+    async def pause(self, message: Empty) -> Empty:
+        """Freeze every process; answers when all stand still."""
+        self._running()
+        await self._thawed()
+        await _blocking(self._shim.cgroup.freeze)
+        return Empty()
+
+    async def resume(self, message: Empty) -> Empty:
+        """Let them go on."""
+        self._running()
+        if not await _blocking(lambda: control.paused(self._shim)):
+            raise _refusal(NativeError("shim", EINVAL, "the container is not paused"))
+        await _blocking(self._shim.cgroup.thaw)
+        return Empty()
+
+    async def update(self, message: UpdateRequest) -> Empty:
+        """Change the container's limits."""
+        self._running()
+        try:
+            resources = msgspec.json.decode(message.resources, type=spec.Resources)
+        except msgspec.MsgspecError as error:
+            raise GRPCError(Status.INVALID_ARGUMENT, f"resources: {error}") from error
+        await _blocking(lambda: self._shim.cgroup.apply(resources))
+        return Empty()
+
+    async def stats(self, message: Empty) -> StatsResponse:
+        """The accounting files of the container's cgroup, as they are."""
+        self._running()
+        found = await _blocking(lambda: control.stats(self._shim))
+        return StatsResponse(stats=msgspec.json.encode(found))
+
+    async def processes(self, message: Empty) -> ProcessesResponse:
+        """The host's pids of every process in the container."""
+        self._running()
+        return ProcessesResponse(pids=await _blocking(self._shim.cgroup.processes))
+
+    async def delete(self, message: Empty) -> Exit:
+        """Take over the exit; refused before there is one."""
+        if self._shim.exit is None:
+            raise _refusal(NativeError("delete", EBUSY, "the container has not ended"))
+        await _blocking(self._shim.cgroup.remove)
+        return control.exit_of(self._shim.exit)
+
+    async def shutdown(self, message: Empty) -> Empty:
+        """End the shim; refused while there is something to hold."""
+        if self._shim.exit is None:
+            raise _refusal(NativeError("shutdown", EBUSY, "the container has not ended"))
+        self._shim.release()
+        return Empty()
 
     async def resize(self, message: ResizeRequest) -> Empty:
         """Tell a terminal its size."""
-        process = self._process(message.exec_id)
+        process = self._running(message.exec_id)
         if process.task.console_fd < 0:
             raise GRPCError(Status.FAILED_PRECONDITION, "the process has no terminal")
         try:
@@ -110,8 +237,10 @@ class Front(ShimBase):
         feeding = asyncio.create_task(self._feed(messages, process)) if opened.stdin else None
         try:
             yield AttachOutput(ready=True)
-            async for stream, data in _chunks(spool):
+            async for stream, data in attachment.chunks(spool):
                 yield AttachOutput(stream=stream, data=data)
+        except attachment.TooSlowError as error:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, "the reader was too slow") from error
         finally:
             spool.close()
             if feeding is not None:
@@ -123,47 +252,15 @@ class Front(ShimBase):
     async def _feed(self, messages: AsyncIterator[AttachInput], process: "Process") -> None:
         async for message in messages:
             if message.stdin:
-                await _write(process.streams, message.stdin)
+                await attachment.write(process.streams, message.stdin)
             if message.stdin_end and (process.stdin_once or process.number != self._shim.init):
                 process.streams.close_stdin()
 
 
-async def _write(streams: stdio.Stdio, data: bytes) -> None:
-    """Write all, waiting while the process does not read; dropped when its input is closed."""
-    view = memoryview(data)
-    loop = asyncio.get_running_loop()
-    while view and streams.stdin >= 0:
-        try:
-            view = view[os.write(streams.stdin, view) :]
-        except BlockingIOError:
-            room = asyncio.Event()
-            loop.add_writer(streams.stdin, room.set)
-            try:
-                await room.wait()
-            finally:
-                loop.remove_writer(streams.stdin)
-        except OSError:
-            return
-
-
-async def _chunks(spool: Spool) -> AsyncIterator[tuple[int, bytes]]:
-    loop = asyncio.get_running_loop()
-    news = asyncio.Event()
-    loop.add_reader(spool.event_fd, news.set)
-    try:
-        while True:
-            spool.clear_event()
-            news.clear()
-            state = spool.state()
-            while (chunk := await asyncio.to_thread(spool.read)) is not None:
-                yield chunk
-            if state is SpoolState.CUT:
-                raise GRPCError(Status.RESOURCE_EXHAUSTED, "the reader was too slow")
-            if state is SpoolState.END:
-                return
-            await news.wait()
-    finally:
-        loop.remove_reader(spool.event_fd)
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    """From another thread; a loop that is closed has nobody left to tell."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(work)
 
 
 async def serve(shim: "Shim", listener: socket.socket, ended: "asyncio.Event") -> None:

@@ -55,7 +55,7 @@ class ShimClient:
         # The path may be longer than a socket's address can be.
         self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._channel = Channel(path=f"/proc/self/fd/{self._directory}/{protocol.SOCKET_FILE}")
-        self._stub = ShimStub(self._channel)
+        self.stub = ShimStub(self._channel)
 
     def close(self) -> None:
         """Hang up."""
@@ -66,7 +66,7 @@ class ShimClient:
         """Let a created process execute. Raises SpawnError."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await self._stub.start(StartRequest(exec_id=exec_id))
+                return await self.stub.start(StartRequest(exec_id=exec_id))
         except GRPCError as error:
             raise _refused(error) from error
 
@@ -79,7 +79,7 @@ class ShimClient:
         )
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await self._stub.exec(request)
+                return await self.stub.exec(request)
         except GRPCError as error:
             raise _refused(error) from error
 
@@ -87,7 +87,7 @@ class ShimClient:
         """Tell a terminal its size. Raises SpawnError or InternalError."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._stub.resize(ResizeRequest(exec_id=exec_id, width=width, height=height))
+                await self.stub.resize(ResizeRequest(exec_id=exec_id, width=width, height=height))
         except GRPCError as error:
             raise _refused(error) from error
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,8 +15,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -28,8 +31,10 @@ static const int64_t DRAIN_NS = 2000000000;
 static const int64_t HANGUP_RETRY_NS = 100000000;
 /* Read spool is punched out in steps of at least this. */
 static const int64_t PUNCH = 1 << 20;
+/* Memory that output took is given back after this long without any. */
+static const int IDLE_MS = 1000;
 
-enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT };
+enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT, SOURCE_MAKER };
 
 struct spool {
     int process, streams, file, event, state;
@@ -53,7 +58,9 @@ struct stashed {
 struct aiod_core {
     pthread_mutex_t lock;
     int epoll, signals, wake, listener;
-    bool listening, woken, terminated, connected;
+    int maker, reply;
+    bool listening, woken, terminated, connected, unmade, warm;
+    struct aiod_init init;
     struct process **processes; /* by number, NULL: free */
     int process_count;
     struct spool **spools;
@@ -144,8 +151,8 @@ static int core_open(aiod_core *core) {
     core->epoll = epoll_create1(EPOLL_CLOEXEC);
     core->signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
     core->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    core->chunk = malloc(CHUNK);
-    if (core->epoll < 0 || core->signals < 0 || core->wake < 0 || core->chunk == NULL)
+    core->chunk = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (core->epoll < 0 || core->signals < 0 || core->wake < 0 || core->chunk == MAP_FAILED)
         return -errno;
     if ((result = watch(core, core->signals, SOURCE_SIGNAL, 0, 0)) < 0)
         return result;
@@ -156,8 +163,11 @@ aiod_core *aiod_core_new(int listener) {
     aiod_core *core = calloc(1, sizeof *core);
     if (core == NULL)
         return NULL;
-    core->epoll = core->signals = core->wake = -1;
+    core->epoll = core->signals = core->wake = core->maker = core->reply = -1;
+    core->init = (struct aiod_init){.number = -1, .pidfd = -1, .input = -1, .console = -1,
+                                    .channel = -1, .listener = listener};
     core->listener = listener;
+    core->chunk = MAP_FAILED;
     pthread_mutex_init(&core->lock, NULL);
     int result = core_open(core);
     if (result < 0) {
@@ -193,7 +203,11 @@ void aiod_core_free(aiod_core *core) {
     close_fd(&core->wake);
     free(core->processes);
     free(core->spools);
-    free(core->chunk);
+    if (core->chunk != MAP_FAILED)
+        munmap(core->chunk, CHUNK);
+    close_fd(&core->maker);
+    close_fd(&core->reply);
+    free(core->init.request);
     pthread_mutex_destroy(&core->lock);
     free(core);
 }
@@ -378,6 +392,7 @@ static void read_output(aiod_core *core, int number, int which) {
     }
     if (process->reported)
         return; /* kept open by others after the exit: read on, for nobody */
+    core->warm = true;
     shimlog_feed(&process->log, which + 1, core->chunk, (size_t)length);
     broadcast(core, number, which + 1, (size_t)length);
 }
@@ -527,6 +542,108 @@ int64_t aiod_core_lost(aiod_core *core, int process) {
     return lost;
 }
 
+/* ---- the maker ---- */
+
+static void set_listening(aiod_core *core, bool listening) {
+    if (core->listener < 0 || core->listening == listening)
+        return;
+    if (listening)
+        watch(core, core->listener, SOURCE_LISTENER, 0, 0);
+    else
+        unwatch(core, core->listener);
+    core->listening = listening;
+    core->connected = false;
+}
+
+const struct aiod_init *aiod_core_init(aiod_core *core) {
+    return &core->init;
+}
+
+int aiod_core_expect(aiod_core *core, int maker, int reply) {
+    core->maker = maker;
+    core->reply = reply;
+    core->holds++;
+    return watch(core, maker, SOURCE_MAKER, 0, 0);
+}
+
+/* The descriptors that are there come in the order of the flags. */
+static void take_descriptors(const struct aiod_handover *made, const int *fds, int count,
+                             int *out[AIOD_HANDED]) {
+    int next = 0;
+    for (int i = 0; i < AIOD_HANDED; i++)
+        if ((made->present & (1 << i)) && next < count)
+            *out[i] = fds[next++];
+}
+
+static int adopt_init(aiod_core *core, const struct aiod_handover *made, const int *fds,
+                      int count) {
+    struct aiod_init *init = &core->init;
+    int output = -1, error = -1;
+    int *out[AIOD_HANDED] = {&init->listener, &init->pidfd, &output,        &error,
+                             &init->input,    &init->console, &init->channel};
+    take_descriptors(made, fds, count, out);
+    init->pid = made->pid;
+    init->start_time = made->start_time;
+    init->started_ns = made->started_ns;
+    init->terminal = made->terminal;
+    init->request = malloc((size_t)made->request_size);
+    if (init->request == NULL)
+        return -ENOMEM;
+    memcpy(init->request, made + 1, (size_t)made->request_size);
+    init->request_size = made->request_size;
+    core->listener = init->listener;
+    set_listening(core, true);
+    pthread_mutex_unlock(&core->lock);
+    init->number = aiod_core_add(core, made->pid, output, error, made->terminal, made->driver,
+                                 made->path, made->max_size, made->max_file, 0);
+    pthread_mutex_lock(&core->lock);
+    return init->number < 0 ? init->number : 0;
+}
+
+static void maker_gone(aiod_core *core) {
+    unwatch(core, core->maker);
+    close_fd(&core->maker);
+    release_hold(core);
+}
+
+/* The answer reaches the daemon from here, so that there is one exactly if this process knows. */
+static void maker_done(aiod_core *core, const char *answer, size_t length, bool failed) {
+    ssize_t ignored = send(core->reply, answer, length, MSG_NOSIGNAL);
+    (void)ignored;
+    if (failed)
+        _exit(0); /* the maker has undone all of it */
+    close_fd(&core->reply);
+    maker_gone(core);
+}
+
+static void hear_maker(aiod_core *core) {
+    const struct aiod_handover *made = (const struct aiod_handover *)core->chunk;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int) * AIOD_HANDED)];
+    } control;
+    struct iovec part = {core->chunk, CHUNK};
+    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+                          .msg_controllen = sizeof control.bytes};
+    ssize_t length = recvmsg(core->maker, &head, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *found = length > 0 ? CMSG_FIRSTHDR(&head) : NULL;
+    core->warm = true;
+    if (length <= (ssize_t)sizeof(int)) {
+        maker_gone(core);
+        core->unmade = true;
+    } else if (made->kind == AIOD_MAKER_MADE) {
+        int count = found ? (int)((found->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
+        const int *fds = found ? (const int *)CMSG_DATA(found) : NULL;
+        bool whole = (size_t)length == sizeof *made + (size_t)made->request_size;
+        int result = whole ? adopt_init(core, made, fds, count) : -EMSGSIZE;
+        ssize_t ignored = send(core->maker, &result, sizeof result, MSG_NOSIGNAL);
+        (void)ignored;
+    } else {
+        maker_done(core, core->chunk + sizeof(int), (size_t)length - sizeof(int),
+                   made->kind == AIOD_MAKER_FAILED);
+    }
+}
+
 /* ---- the loop ---- */
 
 static void handle_signals(aiod_core *core) {
@@ -543,19 +660,9 @@ static void dispatch(aiod_core *core, uint64_t data) {
     case SOURCE_SIGNAL: handle_signals(core); break;
     case SOURCE_WAKE: clear_event(core->wake); break;
     case SOURCE_LISTENER: core->connected = true; break;
+    case SOURCE_MAKER: hear_maker(core); break;
     case SOURCE_OUTPUT: read_output(core, (int)(uint32_t)data, (data >> 32) & 1); break;
     }
-}
-
-static void set_listening(aiod_core *core, bool listening) {
-    if (core->listener < 0 || core->listening == listening)
-        return;
-    if (listening)
-        watch(core, core->listener, SOURCE_LISTENER, 0, 0);
-    else
-        unwatch(core, core->listener);
-    core->listening = listening;
-    core->connected = false;
 }
 
 static bool exited(aiod_core *core, int number, struct aiod_event *event, int64_t time) {
@@ -575,12 +682,15 @@ static bool exited(aiod_core *core, int number, struct aiod_event *event, int64_
 /* Take one thing that is for Python; output pending at a first connection stays for later. */
 static bool next_event(aiod_core *core, struct aiod_event *event) {
     int64_t time = now(CLOCK_MONOTONIC);
+    if (core->maker >= 0)
+        return false; /* the shim does not know yet what it holds */
     for (int i = 0; i < core->process_count; i++)
         if (core->processes[i] && exited(core, i, event, time))
             return true;
-    bool *const flags[] = {&core->terminated, &core->connected, &core->woken};
-    const int kinds[] = {AIOD_EVENT_TERM, AIOD_EVENT_CONNECTION, AIOD_EVENT_WAKE};
-    for (int i = 0; i < 3; i++)
+    bool *const flags[] = {&core->unmade, &core->terminated, &core->connected, &core->woken};
+    const int kinds[] = {AIOD_EVENT_UNMADE, AIOD_EVENT_TERM, AIOD_EVENT_CONNECTION,
+                         AIOD_EVENT_WAKE};
+    for (int i = 0; i < 4; i++)
         if (*flags[i]) {
             *flags[i] = false;
             *event = (struct aiod_event){.kind = kinds[i]};
@@ -599,12 +709,23 @@ static void retry_hangups(aiod_core *core, int64_t time) {
     }
 }
 
+/* Give back what output took; the loop then touches its stack alone. */
+static void cool(aiod_core *core) {
+    for (int i = 0; i < core->process_count; i++)
+        if (core->processes[i])
+            shimlog_shrink(&core->processes[i]->log);
+    madvise(core->chunk, CHUNK, MADV_DONTNEED);
+    malloc_trim(0);
+    core->warm = false;
+}
+
 /* Milliseconds until the next deadline, -1 for none. */
 static int timeout(aiod_core *core, int64_t time) {
     int64_t next = INT64_MAX;
     for (int i = 0; i < core->process_count; i++) {
         struct process *process = core->processes[i];
-        if (process && process->reaped && !process->reported && process->drain_until < next)
+        if (process && process->reaped && !process->reported && process->drain_until < next &&
+            core->maker < 0)
             next = process->drain_until;
         if (process && process->retry_at && process->retry_at < next)
             next = process->retry_at;
@@ -628,6 +749,8 @@ static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
     if (next_event(core, event))
         return true;
     int wait = timeout(core, time);
+    if (core->warm && (wait < 0 || wait > IDLE_MS))
+        wait = IDLE_MS;
     pthread_mutex_unlock(&core->lock);
     int count = epoll_wait(core->epoll, ready, EVENTS, wait);
     int saved = errno;
@@ -638,6 +761,8 @@ static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
     }
     for (int i = 0; i < count; i++)
         dispatch(core, ready[i].data.u64);
+    if (count == 0 && core->warm && wait == IDLE_MS)
+        cool(core);
     collect(core);
     return false;
 }

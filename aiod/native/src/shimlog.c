@@ -386,6 +386,19 @@ void shimlog_end(struct shimlog *log, int stream) {
     flush(log);
 }
 
+static void shrink(struct shimlog_buffer *buffer) {
+    if (buffer->length > 0)
+        return;
+    free(buffer->data);
+    *buffer = (struct shimlog_buffer){0};
+}
+
+void shimlog_shrink(struct shimlog *log) {
+    shrink(&log->batch);
+    shrink(&log->streams[0].pending);
+    shrink(&log->streams[1].pending);
+}
+
 void shimlog_close(struct shimlog *log) {
     if (log->fd >= 0)
         close(log->fd);

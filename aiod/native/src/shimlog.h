@@ -46,6 +46,8 @@ int shimlog_open(struct shimlog *log, enum shimlog_driver driver, const char *pa
 void shimlog_feed(struct shimlog *log, int stream, const char *data, size_t length);
 /* Write what is left of an unterminated last line. */
 void shimlog_end(struct shimlog *log, int stream);
+/* Give back the memory that is not needed while there is no output. */
+void shimlog_shrink(struct shimlog *log);
 void shimlog_close(struct shimlog *log);
 
 #endif

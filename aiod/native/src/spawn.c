@@ -217,7 +217,8 @@ int aiod_spawn(struct aiod_spawn *spawn, int *pid, int *pidfd) {
     sigfillset(&all); /* no handler of Python's may run in the child */
     sigprocmask(SIG_SETMASK, &all, &old);
     bool joins = spawn->leading > 0;
-    long made = make_process(joins ? 0 : spawn->clone_flags, SIGCHLD, spawn->cgroup_fd, pidfd);
+    uint64_t flags = (joins ? 0 : spawn->clone_flags) | (spawn->sibling ? CLONE_PARENT : 0);
+    long made = make_process(flags, spawn->sibling ? 0 : SIGCHLD, spawn->cgroup_fd, pidfd);
     if (made == 0) {
         if (joins)
             run_intermediate(spawn);

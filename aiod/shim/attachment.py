@@ -1,0 +1,55 @@
+"""One client joined to a process: its output from a spool, its input to a pipe or a terminal.
+
+Owns the pace of both directions; must not know gRPC's messages.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+from aiod.shim.core import Spool, SpoolState
+from aiod.shim.stdio import Stdio
+
+
+class TooSlowError(Exception):
+    """The reader lagged by more than a spool holds."""
+
+
+async def write(streams: Stdio, data: bytes) -> None:
+    """Write all, waiting while the process does not read; dropped when its input is closed."""
+    view = memoryview(data)
+    loop = asyncio.get_running_loop()
+    while view and streams.stdin >= 0:
+        try:
+            view = view[os.write(streams.stdin, view) :]
+        except BlockingIOError:
+            room = asyncio.Event()
+            descriptor = streams.stdin
+            loop.add_writer(descriptor, room.set)
+            try:
+                await room.wait()
+            finally:
+                loop.remove_writer(descriptor)
+        except OSError:
+            return
+
+
+async def chunks(spool: Spool) -> AsyncIterator[tuple[int, bytes]]:
+    """The (stream, bytes) of a spool, to its end. Raises TooSlowError."""
+    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    loop.add_reader(spool.event_fd, news.set)
+    try:
+        while True:
+            spool.clear_event()
+            news.clear()
+            state = spool.state()
+            while (chunk := await asyncio.to_thread(spool.read)) is not None:
+                yield chunk
+            if state is SpoolState.CUT:
+                raise TooSlowError
+            if state is SpoolState.END:
+                return
+            await news.wait()
+    finally:
+        loop.remove_reader(spool.event_fd)

@@ -1,0 +1,58 @@
+"""A maker's conversation with the shim that it is forked from; the shim's side is C (`core.c`).
+
+Owns the messages. Knows nothing of how a container is made.
+"""
+
+import array
+import os
+import socket
+from errno import EPIPE
+from typing import Any
+
+from aiod.native._native import ffi, lib
+from aiod.native.runtime import Task
+from aiod.shim.core import driver_number
+from aiod.shim.protocol import LogConfig
+from aiod.shim.stdio import Stdio
+
+
+def hand_over(
+    link: socket.socket,
+    task: Task,
+    streams: Stdio,
+    listener: int,
+    log: LogConfig,
+    started_ns: int,
+    request: bytes,
+) -> None:
+    """Give the first process to the shim. Raises OSError if it cannot take it."""
+    outputs = streams.take_outputs()
+    channel = task.hand_over()
+    handed = (
+        listener, task.pidfd, outputs.output, outputs.error, streams.stdin, task.console_fd, channel
+    )  # fmt: skip
+    made = ffi.new("struct aiod_handover *")
+    made.kind = lib.AIOD_MAKER_MADE
+    made.present = sum(1 << index for index, fd in enumerate(handed) if fd >= 0)
+    made.pid, made.start_time, made.started_ns = task.pid, task.start_time, started_ns
+    made.terminal, made.request_size = outputs.terminal, len(request)
+    made.driver, made.path = driver_number(log), os.fsencode(log.path)
+    made.max_size, made.max_file = log.max_size, log.max_file
+    socket.send_fds(link, [bytes(ffi.buffer(made)), request], [fd for fd in handed if fd >= 0])
+    for fd in (outputs.output, outputs.error, streams.stdin, channel):
+        if fd >= 0:
+            os.close(fd)
+    result = array.array("i", link.recv(4) or array.array("i", [-EPIPE]).tobytes())
+    if result[0] < 0:
+        raise OSError(-result[0], f"open log {log.path!r}: {os.strerror(-result[0])}")
+
+
+def finish(link: socket.socket, answer: bytes, *, failed: bool) -> None:
+    """As a maker's last word: what the shim is to answer the daemon."""
+    kind = lib.AIOD_MAKER_FAILED if failed else lib.AIOD_MAKER_DONE
+    link.send(array.array("i", [kind]).tobytes() + answer)
+
+
+def directory_of(born: Any) -> str:
+    """The directory in a `struct aiod_born`."""
+    return os.fsdecode(ffi.string(born.directory))

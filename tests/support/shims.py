@@ -1,0 +1,122 @@
+"""A shim made by the real template, with no daemon: a container over busybox, and calls to it."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from aiod.config import Paths
+from aiod.native import cgroups, spec
+from aiod.shim import protocol
+from aiod.shim.proto.aiod.shim.v1 import ShimStub
+from aiod.tasks.shim_calls import ShimClient
+from aiod.tasks.shim_client import ShimTemplate, Spawned, read_state, release
+from tests.support.containers import Box
+from tests.support.processes import Identity, send, wait_gone
+
+
+@dataclass
+class Made:
+    """One container and its shim."""
+
+    base: Path
+    directory: Path
+    log: Path
+    spawned: Spawned
+    client: ShimClient
+
+    @property
+    def stub(self) -> ShimStub:
+        """The calls as they are in the protocol."""
+        return self.client.stub
+
+    @property
+    def shim(self) -> Identity:
+        """The shim's process."""
+        return Identity(self.spawned.shim_pid, self.spawned.shim_start)
+
+    @property
+    def init(self) -> Identity:
+        """The container's first process."""
+        return Identity(self.spawned.init_pid, self.spawned.init_start)
+
+    async def exit(self) -> protocol.ExitRecord:
+        """Its exit record, when it is there."""
+        async with asyncio.timeout(30):
+            while (found := read_state(self.directory).exit) is None:
+                await asyncio.sleep(0.01)
+        return found
+
+
+class Shims:
+    """A template, and the containers made from it in `base`."""
+
+    def __init__(self, base: Path, lower: Path) -> None:
+        self.base = base
+        self.lower = lower
+        self.parent = f"/aiod-test-{os.getpid()}-{base.name}"
+        self.template = ShimTemplate(Paths(base, base))
+        self._count = 0
+        self._made: list[Made] = []
+
+    def describe(
+        self, *command: str, resources: spec.Resources | None = None, **request: object
+    ) -> Path:
+        """Write the bundle and the request of one container; returns the directory."""
+        self._count += 1
+        base = self.base / str(self._count)
+        base.mkdir()
+        container = Box(base, (self.lower,)).describe(*command)
+        if resources is not None:
+            linux = msgspec.structs.replace(container.linux, resources=resources)
+            container = msgspec.structs.replace(container, linux=linux)
+        (base / protocol.CONFIG_FILE).write_bytes(spec.encode(container))
+        asked: dict[str, object] = {"start": True, "log": {}, **request}
+        log = {"driver": "json-file", "path": str(base / "log"), **asked.pop("log")}  # type: ignore[dict-item]
+        wanted = protocol.SpawnRequest(
+            id=f"c{self._count}",
+            directory=str(base),
+            cgroup_path=f"{self.parent}/{self._count}",
+            shim_cgroup=f"{self.parent}/shims",
+            exits_socket=str(base / "exits"),
+            log=msgspec.convert(log, protocol.LogConfig),
+            **asked,  # type: ignore[arg-type]
+        )
+        protocol.write_struct(base / protocol.REQUEST_FILE, wanted)
+        return base
+
+    async def make(self, *command: str, **options: object) -> Made:
+        """Make a container that runs `command`. Raises SpawnError."""
+        base = self.describe(*command, **options)  # type: ignore[arg-type]
+        spawned = await self.template.spawn(base)
+        made = Made(base, base, base / "log", spawned, ShimClient(base))
+        self._made.append(made)
+        return made
+
+    async def close(self) -> None:
+        """End everything that was made."""
+        for made in self._made:
+            made.client.close()
+            send(made.init)
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                if made.shim.alive():
+                    await made.exit()
+            release(made.shim.pid, made.shim.start_time)
+            wait_gone(made.shim)
+        await self.template.close()
+        layout = cgroups.detect_layout()
+        cgroups.Cgroup(layout, self.parent).remove()
+
+
+@contextlib.asynccontextmanager
+async def shims_in(base: Path, lower: Path) -> AsyncIterator[Shims]:
+    """Shims that are ended whatever happens."""
+    shims = Shims(base, lower)
+    try:
+        yield shims
+    finally:
+        await shims.close()
