@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from aiod.native import cgroups, spec
 from aiod.shim import protocol
 from aiod.shim.proto.aiod.shim.v1 import ShimStub
 from aiod.tasks.shim_calls import ShimClient
-from aiod.tasks.shim_client import ShimTemplate, Spawned, read_state, release
+from aiod.tasks.shim_client import ExitListener, ShimTemplate, Spawned, read_state, release
 from tests.support.containers import Box
 from tests.support.processes import Identity, send, wait_gone
 
@@ -23,11 +24,11 @@ from tests.support.processes import Identity, send, wait_gone
 class Made:
     """One container and its shim."""
 
-    base: Path
     directory: Path
     log: Path
     spawned: Spawned
     client: ShimClient
+    noticed: asyncio.Event
 
     @property
     def stub(self) -> ShimStub:
@@ -47,8 +48,9 @@ class Made:
     async def exit(self) -> protocol.ExitRecord:
         """Its exit record, when it is there."""
         async with asyncio.timeout(30):
-            while (found := read_state(self.directory).exit) is None:
-                await asyncio.sleep(0.01)
+            await self.noticed.wait()
+        found = read_state(self.directory).exit
+        assert found is not None, "told before it was on disk"
         return found
 
 
@@ -60,8 +62,25 @@ class Shims:
         self.lower = lower
         self.parent = f"/aiod-test-{os.getpid()}-{base.name}"
         self.template = ShimTemplate(Paths(base, base))
+        self.notices: list[protocol.ExitNotice] = []
+        self._listener = ExitListener(base / "exits", self._told)
+        self._ended: defaultdict[tuple[str, str], asyncio.Event] = defaultdict(asyncio.Event)
         self._count = 0
         self._made: list[Made] = []
+
+    async def open(self) -> None:
+        """Have the template ready, and listen for exits."""
+        self._listener.start()
+        await self.template.start()
+
+    def _told(self, notice: protocol.ExitNotice) -> None:
+        self.notices.append(notice)
+        self._ended[notice.id, notice.exec_id].set()
+
+    async def exec_ended(self, container: str, exec_id: str) -> None:
+        """Wait for the notice that an exec has ended."""
+        async with asyncio.timeout(30):
+            await self._ended[container, exec_id].wait()
 
     def describe(
         self, *command: str, resources: spec.Resources | None = None, **request: object
@@ -82,7 +101,7 @@ class Shims:
             directory=str(base),
             cgroup_path=f"{self.parent}/{self._count}",
             shim_cgroup=f"{self.parent}/shims",
-            exits_socket=str(base / "exits"),
+            exits_socket=str(self.base / "exits"),
             log=msgspec.convert(log, protocol.LogConfig),
             **asked,  # type: ignore[arg-type]
         )
@@ -93,7 +112,9 @@ class Shims:
         """Make a container that runs `command`. Raises SpawnError."""
         base = self.describe(*command, **options)  # type: ignore[arg-type]
         spawned = await self.template.spawn(base)
-        made = Made(base, base, base / "log", spawned, ShimClient(base))
+        made = Made(
+            base, base / "log", spawned, ShimClient(base), self._ended[f"c{self._count}", ""]
+        )
         self._made.append(made)
         return made
 
@@ -108,6 +129,7 @@ class Shims:
             release(made.shim.pid, made.shim.start_time)
             wait_gone(made.shim)
         await self.template.close()
+        self._listener.close()
         layout = cgroups.detect_layout()
         cgroups.Cgroup(layout, self.parent).remove()
 
@@ -117,6 +139,7 @@ async def shims_in(base: Path, lower: Path) -> AsyncIterator[Shims]:
     """Shims that are ended whatever happens."""
     shims = Shims(base, lower)
     try:
+        await shims.open()
         yield shims
     finally:
         await shims.close()
