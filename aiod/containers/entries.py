@@ -11,6 +11,7 @@ from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.store.records import ContainerRecord, Status
 
 RUNNING = frozenset({Status.RUNNING, Status.PAUSED})
+_BUSY = RUNNING | {Status.RESTARTING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,28 @@ class WaitResult:
 
 
 class Waiter:
-    """A registered wait; `result` may be awaited later."""
+    """A registered wait; `result` may be awaited later, once."""
 
-    def __init__(self, done: "asyncio.Future[WaitResult]") -> None:
+    def __init__(
+        self,
+        done: "asyncio.Future[WaitResult]",
+        waiting: "list[asyncio.Future[WaitResult]]",
+    ) -> None:
         self._done = done
+        self._waiting = waiting
 
     async def result(self) -> WaitResult:
-        """Wait for the end."""
-        return await asyncio.shield(self._done)
+        """Wait for the end; whoever is cancelled here waits no more."""
+        try:
+            return await self._done
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Wait no more."""
+        if self._done in self._waiting:
+            self._waiting.remove(self._done)
+        self._done.cancel()
 
 
 @dataclass(slots=True)
@@ -46,15 +61,24 @@ class Entry:
     pending: "list[Attachment]" = field(default_factory=list)
     waits: "dict[str, list[asyncio.Future[WaitResult]]]" = field(default_factory=dict)
 
+    def begin_run(self) -> None:
+        """What is noticed of a run before this belongs to another."""
+        self.noticed = asyncio.Event()
+        self.ended = asyncio.Event()
+
     def wait(self, condition: str) -> Waiter:
-        """Register a wait for `not-running`, `next-exit` or `removed`."""
+        """Register a wait for `not-running`, `next-exit` or `removed`.
+
+        One that waits for its next start counts as running, which it does for dockerd.
+        """
         done: asyncio.Future[WaitResult] = asyncio.get_running_loop().create_future()
         state = self.record.state
-        if condition == "not-running" and state.status not in RUNNING:
+        if condition == "not-running" and state.status not in _BUSY:
             done.set_result(WaitResult(state.exit_code, state.error))
-        else:
-            self.waits.setdefault(condition, []).append(done)
-        return Waiter(done)
+            return Waiter(done, [])
+        waiting = self.waits.setdefault(condition, [])
+        waiting.append(done)
+        return Waiter(done, waiting)
 
     def announce(self, *conditions: str) -> None:
         """End the waits for `conditions` with the exit code on record."""

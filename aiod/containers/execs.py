@@ -4,11 +4,13 @@ Owns their records; must not know HTTP, nor how a process enters a container.
 """
 
 import asyncio
+import logging
 import time
 from typing import NoReturn
 
 import msgspec
 
+from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers import admission
 from aiod.containers.entries import Directory, Entry
@@ -18,12 +20,21 @@ from aiod.containers.joining import resize
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.streams import Attachment
 from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
+from aiod.native import proc
+from aiod.shim import protocol
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.store.models import ExecConfig
 from aiod.store.records import ExecRecord, Status
 from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import SpawnError
+
+log = logging.getLogger(__name__)
+
+STARTED = failpoints.declare("exec.started")
+
+UNKNOWN_EXIT = 137
+"""Of an exec that ended with nobody to see it, as all do when their container's init ends."""
 
 
 class Execs:
@@ -99,12 +110,12 @@ class Execs:
     ) -> Attachment | None:
         config, run = record.config, self._paths.shim(entry.record.id)
         process = await asyncio.to_thread(
-            self._lifecycle.exec_process, entry.record, config, console_size
+            self._lifecycle.preparer.exec_process, entry.record, config, console_size
         )
         made = Attachment(
             stdin=config.AttachStdin, stdout=config.AttachStdout, stderr=config.AttachStderr,
             past=None, stream=True,
-            settle=lambda: self._lifecycle.look_at_exec(entry.record.id, record.id),
+            settle=lambda: self.look(entry.record.id, record.id),
         )  # fmt: skip
         client = ShimClient(run)
         try:
@@ -119,10 +130,8 @@ class Execs:
             raise
         finally:
             client.close()
-        running = msgspec.structs.replace(
-            record, status="running", pid=started.pid, pid_start=started.start_time
-        )
-        await self._put(running, "exec_start")
+        failpoints.reach(STARTED)
+        await self._running(record, started.pid, started.start_time)
         self._lifecycle.exec_noticed(record.container_id, record.id)
         return None if detach else made
 
@@ -148,7 +157,41 @@ class Execs:
         await self._repository.put(record, (exec_event(owner, record, action),))
         self._records[record.id] = record
 
-    async def ended(self, exec_id: str, code: int) -> None:
+    async def _running(self, record: ExecRecord, pid: int, start: int) -> None:
+        running = msgspec.structs.replace(record, status="running", pid=pid, pid_start=start)
+        await self._put(running, "exec_start")
+
+    async def look(self, container_id: str, exec_id: str) -> None:
+        """Record an exec's exit, if its file has one."""
+        found = await asyncio.to_thread(self._read, container_id, exec_id)
+        if found is not None and found.exit_code is not None:
+            await self._ended(exec_id, found.exit_code)
+
+    async def settle(self, container_id: str, over: bool) -> None:
+        """Look at all execs of a container that is taken up, or is `over`, with all that is in it.
+
+        One whose file does not say how it ended, though it has, gets the code of a SIGKILL.
+        """
+        for record in [r for r in self._records.values() if r.container_id == container_id]:
+            if record.status == "exited" or record.id in self._starting:
+                continue
+            found = await asyncio.to_thread(self._read, container_id, record.id)
+            if record.status == "created" and found is not None:
+                await self._running(record, found.pid, found.start_time)
+            if found is not None and found.exit_code is not None:
+                await self._ended(record.id, found.exit_code)
+            elif over or (found is None and not proc.is_same(record.pid, record.pid_start)):
+                await self._ended(record.id, UNKNOWN_EXIT)
+
+    def _read(self, container_id: str, exec_id: str) -> protocol.ExecState | None:
+        file = self._paths.shim(container_id) / protocol.EXECS_DIRECTORY / f"{exec_id}.json"
+        try:
+            return protocol.read_struct(file, protocol.ExecState)
+        except protocol.DamagedFileError as error:
+            log.warning("exec %s: %s", exec_id[:12], error)
+            return None
+
+    async def _ended(self, exec_id: str, code: int) -> None:
         """Record an exit, once."""
         record = self._records.get(exec_id)
         if record is not None and record.status == "running":

@@ -66,7 +66,12 @@ class Looking:
         entry = self._directory.find(reference)
         if entry.record.state.status not in RUNNING:
             raise ConflictError(f"container {entry.record.id} is not running")
-        pids = set(map(str, await asyncio.to_thread(self._lifecycle.cgroup(entry).processes)))
+        pids = set(
+            map(
+                str,
+                await asyncio.to_thread(self._lifecycle.remnants.cgroup(entry.record.id).processes),
+            )
+        )
         process = await asyncio.create_subprocess_exec(
             "ps", *ps_args.split(),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -5,11 +5,16 @@ Must not know how the freezer works.
 
 import asyncio
 
+from aiod import failpoints
 from aiod.containers.entries import Directory, Entry
 from aiod.containers.lifecycle import Lifecycle
+from aiod.containers.states import Move
 from aiod.errors import ConflictError, InternalError
 from aiod.native.errors import NativeError
 from aiod.store.records import Status
+
+FROZEN = failpoints.declare("pause.frozen")
+THAWED = failpoints.declare("unpause.thawed")
 
 
 class Pauser:
@@ -28,8 +33,9 @@ class Pauser:
                 raise ConflictError(f"container {entry.record.id} is already paused")
             if status is not Status.RUNNING:
                 raise ConflictError(f"container {entry.record.id} is not running")
-            await self.froze(entry, freeze=True)
-            await self._lifecycle.change(entry, ("pause",), status=Status.PAUSED)
+            await self._froze(entry, freeze=True)
+            failpoints.reach(FROZEN)
+            await self._lifecycle.ledger.change(entry, Move.PAUSE, ("pause",))
 
     async def unpause(self, reference: str) -> None:
         """Let its processes go on."""
@@ -37,12 +43,13 @@ class Pauser:
         async with entry.verb:
             if entry.record.state.status is not Status.PAUSED:
                 raise InternalError(f"container {entry.record.id} is not paused")
-            await self.froze(entry, freeze=False)
-            await self._lifecycle.change(entry, ("unpause",), status=Status.RUNNING)
+            await self._froze(entry, freeze=False)
+            failpoints.reach(THAWED)
+            await self._lifecycle.ledger.change(entry, Move.UNPAUSE, ("unpause",))
 
-    async def froze(self, entry: Entry, *, freeze: bool) -> None:
+    async def _froze(self, entry: Entry, *, freeze: bool) -> None:
         """Freeze or thaw without a word to the record. Raises InternalError."""
-        group = self._lifecycle.cgroup(entry)
+        group = self._lifecycle.remnants.cgroup(entry.record.id)
         try:
             await asyncio.to_thread(group.freeze if freeze else group.thaw)
         except NativeError as error:

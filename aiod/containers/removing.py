@@ -4,19 +4,18 @@ Must not know HTTP, nor how a process is ended beyond its signal.
 """
 
 import asyncio
-import contextlib
 import shutil
 
 from aiod import failpoints
 from aiod.config import Paths
+from aiod.containers import restarting
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.happenings import event
 from aiod.containers.lifecycle import Lifecycle
-from aiod.containers.pausing import Pauser
-from aiod.errors import ConflictError, InternalError, UnsupportedError
-from aiod.native import proc
+from aiod.containers.states import Move
+from aiod.errors import ConflictError, NotFoundError, UnsupportedError
 from aiod.store.containers import ContainerRepository
-from aiod.store.records import Intent, Status
+from aiod.store.records import Status
 
 REMOVE_INTENT = failpoints.declare("remove.intent-written")
 FILES_REMOVED = failpoints.declare("remove.files-removed")
@@ -32,13 +31,11 @@ class Remover:
         repository: ContainerRepository,
         directory: Directory,
         lifecycle: Lifecycle,
-        pauser: Pauser,
     ) -> None:
         self._paths = paths
         self._repository = repository
         self._directory = directory
         self._lifecycle = lifecycle
-        self._pauser = pauser
         self.broken: set[str] = set()
 
     async def remove(
@@ -51,16 +48,17 @@ class Remover:
             await self._remove_broken(reference)
             return
         entry = self._directory.find(reference)
-        state = entry.record.state
-        busy = state.status in RUNNING or state.status is Status.RESTARTING
-        if busy and not force:
-            held = state.status.value
-            advice = "unpause and then stop" if held == "paused" else "stop"
-            raise ConflictError(
-                f'cannot remove container "/{entry.record.name}": container is {held}: '
-                f"{advice} the container before removing or force remove"
-            )
+        _refuse_busy(entry, force)
+        if force and entry.verb.locked():
+            # Whoever holds it may be waiting for the end, for ever if a stop was told so.
+            await self._lifecycle.stopper.kill_for_removal(entry)
+        await self._lifecycle.tasks.whole(self._remove_unless_busy(entry, force))
+
+    async def _remove_unless_busy(self, entry: Entry, force: bool) -> None:
         async with entry.verb:
+            if entry.record.id not in self._directory.by_id:
+                raise NotFoundError(f"No such container: {entry.record.id}")
+            _refuse_busy(entry, force)  # it may have been started meanwhile
             await self._remove(entry)
 
     async def _remove_broken(self, container_id: str) -> None:
@@ -75,19 +73,14 @@ class Remover:
                 await self._remove(entry)
 
     async def _remove(self, entry: Entry) -> None:
-        if entry.retry is not None and entry.retry is not asyncio.current_task():
-            entry.retry.cancel()
-        state = entry.record.state
-        await self._lifecycle.change(entry, (), intent=Intent.REMOVE, manually_stopped=True)
+        restarting.cancel(entry)
+        ledger = self._lifecycle.ledger
+        await ledger.change(entry, Move.BEGIN_REMOVE, manually_stopped=True)
         failpoints.reach(REMOVE_INTENT)
-        if state.status in RUNNING:
-            if state.status is Status.PAUSED:
-                with contextlib.suppress(InternalError):
-                    await self._pauser.froze(entry, freeze=False)
-            proc.send_signal(state.pid, state.pid_start, 9)
-        if entry.run is not None and entry.run is not asyncio.current_task():
+        await self._lifecycle.stopper.kill_for_removal(entry)
+        if entry.run is not None:
             await asyncio.wait((entry.run,))
-        await self._lifecycle.change(entry, (), status=Status.REMOVING)
+        await ledger.change(entry, Move.REMOVE)
         own = self._paths.container(entry.record.id)
         await asyncio.to_thread(shutil.rmtree, own, True)
         failpoints.reach(FILES_REMOVED)
@@ -97,3 +90,14 @@ class Remover:
         for attachment in entry.pending:
             attachment.give_up()
         entry.announce("not-running", "next-exit", "removed")
+
+
+def _refuse_busy(entry: Entry, force: bool) -> None:
+    held = entry.record.state.status
+    if force or not (held in RUNNING or held is Status.RESTARTING):
+        return
+    advice = "unpause and then stop" if held is Status.PAUSED else "stop"
+    raise ConflictError(
+        f'cannot remove container "/{entry.record.name}": container is {held.value}: '
+        f"{advice} the container before removing or force remove"
+    )

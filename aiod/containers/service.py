@@ -50,10 +50,11 @@ class ContainerService:
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
         joiner = Joiner(paths, events, directory, looking)
-        self._remover = Remover(paths, repository, directory, self._lifecycle, pauser)
+        self._remover = Remover(paths, repository, directory, self._lifecycle)
         self.execs = Execs(paths, execs, events, directory, self._lifecycle)
-        self._lifecycle.remove_ended = self._remover.remove_ended
-        self._lifecycle.exec_ended = self.execs.ended
+        self._lifecycle.hooks.remove_ended = self._remover.remove_ended
+        self._lifecycle.hooks.exec_noticed = self.execs.look
+        self._lifecycle.hooks.settle_execs = self.execs.settle
         images.uses = self._uses
         images.layers_in_use = self._layers_in_use
         self.list, self.get = looking.list, looking.get

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,10 @@ class ContentStore:
         for directory in (self._blobs, self._ingest):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in self._ingest.iterdir():
-            entry.unlink()
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def path(self, digest: str) -> Path:
         """The file of a blob; raises InvalidParameterError unless `digest` is a sha256."""

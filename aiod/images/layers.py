@@ -64,8 +64,14 @@ class LayerStore:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def prepare(self) -> None:
-        """Make the directory. A layer is only ever looked into by root."""
+        """Make the directory, and drop every unfinished layer of an earlier process.
+
+        A layer is only ever looked into by root.
+        """
         self._root.mkdir(mode=0o710, parents=True, exist_ok=True)
+        for entry in self._root.iterdir():
+            if entry.name.startswith(_UNFINISHED):
+                shutil.rmtree(entry)
 
     def diff(self, chain_id: str) -> Path:
         """The directory that overlayfs stacks for this layer."""

@@ -296,6 +296,18 @@ class Cgroup:
         """Let them go on. Raises NativeError."""
         self._set_frozen(False)
 
+    def frozen(self) -> bool:
+        """Whether it was told to stop its processes; false if it is gone."""
+        v1 = self._layout.v1.get("freezer")
+        try:
+            if v1 is not None:
+                return (v1 / self._relative / "freezer.state").read_text().strip() != "THAWED"
+            assert self._layout.unified is not None
+            frozen = (self._layout.unified / self._relative / "cgroup.freeze").read_text()
+            return frozen.strip() == "1"
+        except OSError:
+            return False
+
     def _set_frozen(self, frozen: bool) -> None:
         v1 = self._layout.v1.get("freezer")
         if v1 is not None:

@@ -111,7 +111,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "it has ended and its shim is about to say so",
         Action.REATTACH,
-        recorded=(Recorded.RUNNING,),
+        recorded=_UP,
         shim=Seen.ALIVE,
         init=Seen.DEAD,
         exit_file=ExitFile.ABSENT,

@@ -1,0 +1,177 @@
+"""Watches runs to their end, and takes the exit over: record first, then whoever waits.
+
+Owns what happens between a process's end and the moment nothing of the run is left. Must not
+know why a container was ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+
+import msgspec
+
+from aiod import failpoints
+from aiod.config import Paths
+from aiod.containers.entries import Entry
+from aiod.containers.happenings import died
+from aiod.containers.hooks import Hooks
+from aiod.containers.ledger import Change, Ledger
+from aiod.containers.owned import OwnedTasks
+from aiod.containers.remnants import Remnants, end_shim
+from aiod.containers.restarting import Restarter
+from aiod.containers.states import Move
+from aiod.native import proc
+from aiod.shim import protocol
+from aiod.store.records import ContainerRecord, EventRecord, Status
+from aiod.tasks import restart
+from aiod.tasks.shim_client import ShimFiles, read_state
+
+log = logging.getLogger(__name__)
+
+EXIT_RECORDED = failpoints.declare("stop.exit-taken")
+
+LOST, REBOOTED = 137, 255
+_LOOK_SECONDS = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
+
+
+class Endings:
+    """The ends of all runs."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        ledger: Ledger,
+        tasks: OwnedTasks,
+        remnants: Remnants,
+        restarter: Restarter,
+        hooks: Hooks,
+    ) -> None:
+        self._paths = paths
+        self._ledger = ledger
+        self._tasks = tasks
+        self._remnants = remnants
+        self._restarter = restarter
+        self._hooks = hooks
+
+    def watch(self, entry: Entry) -> None:
+        """Follow the present run until its exit is recorded and nothing of it is left."""
+        name = f"run of {entry.record.id[:12]}"
+        entry.run = self._tasks.own(self._watch(entry), name)
+
+    async def _watch(self, entry: Entry) -> None:
+        state = entry.record.state
+        with contextlib.ExitStack() as watched:
+            for pid, start in ((state.pid, state.pid_start), (state.shim_pid, state.shim_start)):
+                _watch_process(pid, start, entry.noticed, watched)
+            found = await self._await_exit(entry)
+        if isinstance(found, protocol.ExitRecord):
+            await self.exited(entry, found, known=True)
+        else:
+            await self.lost(entry, found)
+        if entry.record.state.status is Status.RESTARTING:
+            self._restarter.schedule(entry)
+        else:
+            self.remove_if_passing(entry)
+
+    def remove_if_passing(self, entry: Entry) -> None:
+        """Remove it, in the background, if it was to live only as long as it runs."""
+        if entry.record.host.AutoRemove:
+            self._tasks.own(self._remove(entry), f"removal of {entry.record.id[:12]}")
+
+    async def _remove(self, entry: Entry) -> None:
+        await self._hooks.remove_ended(entry)
+
+    async def _await_exit(self, entry: Entry) -> protocol.ExitRecord | str:
+        """The exit, or why there is none to be known."""
+        run, state = self._paths.shim(entry.record.id), entry.record.state
+        pause = _FIRST_PAUSE
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await entry.noticed.wait()
+            entry.noticed.clear()
+            # Asked before reading: a shim that ends in between has written its record by then.
+            alive = proc.is_same(state.shim_pid, state.shim_start)
+            files = await asyncio.to_thread(read_state, run)
+            if files.exit is not None:
+                return files.exit
+            if not alive:
+                return why_lost(files, shim_alive=False)
+            if not proc.is_same(state.pid, state.pid_start):
+                if files.exit_damaged:
+                    return why_lost(files, shim_alive=True)
+                await asyncio.sleep(pause)  # its shim is about to write the record
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                entry.noticed.set()
+
+    async def lost(self, entry: Entry, why: str, code: int = LOST) -> None:
+        """Record an exit that nobody could see, after ending what is left of the run."""
+        state = entry.record.state
+        if code == LOST:
+            await asyncio.to_thread(self._remnants.end_run, entry.record.id, state)
+        told = f"the exit is unknown: {why}"
+        ended = protocol.ExitRecord(code, None, False, time.time_ns(), state.started_ns, told)
+        await self.exited(entry, ended, known=False)
+
+    async def exited(self, entry: Entry, ended: protocol.ExitRecord, *, known: bool) -> None:
+        """Record the end, decide about the next run, tell who waits, and clean up."""
+        await self._ledger.decide(entry, lambda record: ending(record, ended, known=known))
+        failpoints.reach(EXIT_RECORDED)
+        entry.ended.set()
+        entry.announce("not-running", "next-exit")
+        await self._clean(entry)
+
+    async def _clean(self, entry: Entry) -> None:
+        """Release the shim, wait for its end, and take its directory away."""
+        state, container_id = entry.record.state, entry.record.id
+        await asyncio.to_thread(end_shim, state.shim_pid, state.shim_start)
+        await self._hooks.settle_execs(container_id, True)
+        await asyncio.to_thread(self._remnants.remove_cgroup, container_id)
+        await asyncio.to_thread(self._remnants.remove_run_directory, container_id)
+
+
+def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) -> Change:
+    """What the end of a run makes of its record: whether it is started again, and when."""
+    fields: dict[str, object] = {
+        "exit_code": ended.exit_code,
+        "oom_killed": ended.oom_killed,
+        "error": ended.error,
+        "finished_ns": ended.exited_at_ns,
+        "exit_known": known,
+    }
+    state = msgspec.structs.replace(record.state, **fields)
+    happened: list[str | EventRecord] = ["oom"] if ended.oom_killed else []
+    happened.append(died(msgspec.structs.replace(record, state=state)))
+    again = restart.retry(record.host.RestartPolicy, state)
+    if again is None:
+        return Change(Move.EXIT, tuple(happened), {**fields, "next_restart_ns": 0})
+    fields |= {"next_restart_ns": again.at_ns, "restart_delay_ns": again.delay_ns}
+    return Change(Move.EXIT_TO_RETRY, tuple(happened), fields)
+
+
+def why_lost(files: ShimFiles, *, shim_alive: bool) -> str:
+    """Why nobody can say how a run ended."""
+    if files.exit_damaged:
+        return f"its record is damaged ({'; '.join(files.problems)})"
+    return "its shim does not know it" if shim_alive else "its shim died"
+
+
+def _watch_process(
+    pid: int, start: int, ended: asyncio.Event, watched: contextlib.ExitStack
+) -> None:
+    descriptor = proc.open_pidfd(pid, start)
+    if descriptor is None:
+        ended.set()
+        return
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(descriptor)
+        ended.set()
+
+    loop.add_reader(descriptor, gone)
+    watched.callback(os.close, descriptor)
+    watched.callback(loop.remove_reader, descriptor)

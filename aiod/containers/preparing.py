@@ -1,0 +1,102 @@
+"""Puts on disk what a shim needs to make a container: its run directory and its bundle.
+
+Owns the files; what is in `config.json` is `bundle`'s. Blocking; must not know records' states.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from aiod.config import DaemonConfig, Paths
+from aiod.containers import bundle, identity
+from aiod.containers.units import size_of
+from aiod.images.service import ImageService
+from aiod.shim import protocol
+from aiod.store.models import ExecConfig
+from aiod.store.records import ContainerRecord
+
+
+class Preparer:
+    """Writes bundles."""
+
+    def __init__(self, paths: Paths, config: DaemonConfig, images: ImageService) -> None:
+        self._paths = paths
+        self._config = config
+        self._images = images
+
+    def write_bundle(self, record: ContainerRecord, *, start: bool) -> None:
+        """Make the run directory anew; `start` lets the container execute as soon as it is made.
+
+        Raises OSError, and AiodError for what the image cannot give.
+        """
+        own, run = self._paths.container(record.id), self._paths.shim(record.id)
+        shutil.rmtree(run, ignore_errors=True)
+        for made in (own / "upper", own / "work", run / protocol.ROOTFS_DIRECTORY):
+            made.mkdir(parents=True, exist_ok=True)
+        make_bind_sources(record.host.Binds or ())
+        _write_etc(own, record)
+        layers = self._layers(record)
+        who = self._identity(record, record.config.User)
+        container = bundle.build(record, who, bundle.Places(tuple(layers), own))
+        bundle.write(container, run, protocol.CONFIG_FILE)
+        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, start))
+
+    def exec_process(
+        self, record: ContainerRecord, config: ExecConfig, console_size: tuple[int, int] | None
+    ) -> bytes:
+        """The specification of an exec's process."""
+        who = self._identity(record, config.User or record.config.User)
+        return bundle.exec_process(record, config, who, console_size)
+
+    def _layers(self, record: ContainerRecord) -> list[Path]:
+        return [self._images.layer_directory(chain) for chain in reversed(record.layers)]
+
+    def _identity(self, record: ContainerRecord, user: str) -> identity.Identity:
+        upper = self._paths.container(record.id) / "upper"
+        return identity.resolve(user, record.host.GroupAdd or (), [upper, *self._layers(record)])
+
+    def _request(self, record: ContainerRecord, run: Path, start: bool) -> protocol.SpawnRequest:
+        parent = self._config.cgroup_parent
+        return protocol.SpawnRequest(
+            id=record.id,
+            directory=str(run),
+            cgroup_path=f"{parent}/{record.id}",
+            shim_cgroup=f"{parent}/shims",
+            exits_socket=str(self._paths.exits_socket),
+            terminal=record.config.Tty,
+            open_stdin=record.config.OpenStdin,
+            stdin_once=record.config.StdinOnce,
+            start=start,
+            log=_log(record),
+        )
+
+
+def _log(record: ContainerRecord) -> protocol.LogConfig:
+    settings = record.host.LogConfig.Config or {}
+    driver = record.host.LogConfig.Type or "json-file"
+    size, files = size_of(settings.get("max-size", "")), int(settings.get("max-file", "1"))
+    return protocol.LogConfig(driver, record.log_path, size, files)
+
+
+def make_bind_sources(binds: Iterable[str]) -> None:
+    """Make the missing sources of `SOURCE:TARGET` binds, as directories, which Docker does too."""
+    for bind in binds:
+        source = bind.partition(":")[0]
+        if not os.path.lexists(source):
+            Path(source).mkdir(parents=True, exist_ok=True)
+
+
+def _write_etc(own: Path, record: ContainerRecord) -> None:
+    for name, data in bundle.etc_contents(record, _host_resolv()).items():
+        # Somebody may have edited what is there, and it holds from start to start.
+        if name == "resolv.conf" and (own / name).exists():
+            continue
+        (own / name).write_bytes(data)
+
+
+def _host_resolv() -> bytes:
+    try:
+        return Path("/etc/resolv.conf").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,178 @@
+"""Starts containers: the intent on disk, the bundle, the shim, and then the record that it runs.
+
+Must not know how a run ends; whoever watches it is told.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from aiod import failpoints
+from aiod.config import Paths
+from aiod.containers.entries import RUNNING, Entry
+from aiod.containers.ledger import Ledger
+from aiod.containers.preparing import Preparer
+from aiod.containers.remnants import Remnants
+from aiod.containers.restarting import cancel
+from aiod.containers.states import Move
+from aiod.containers.streams import Attachment
+from aiod.errors import (
+    AiodError,
+    ConflictError,
+    InternalError,
+    InvalidParameterError,
+    NotModifiedError,
+)
+from aiod.native import proc
+from aiod.native.errors import NativeError
+from aiod.store.records import ContainerRecord, Status
+from aiod.tasks.shim_calls import ShimClient
+from aiod.tasks.shim_client import ShimTemplate, Spawned, SpawnError
+
+INTENT = failpoints.declare("start.intent-written")
+BUNDLE = failpoints.declare("start.bundle-written")
+SPAWNED = failpoints.declare("start.spawned")
+STARTED = failpoints.declare("start.recorded")
+
+_EXIT_CODES = {"not-found": 127, "not-executable": 126}
+
+
+@dataclasses.dataclass(slots=True)
+class Watchers:
+    """Who is told of a run that has begun, and of a start that failed."""
+
+    begun: Callable[[Entry], None]
+    failed: Callable[[Entry], None]
+
+
+class Starter:
+    """The starts of all containers."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        ledger: Ledger,
+        preparer: Preparer,
+        template: ShimTemplate,
+        remnants: Remnants,
+    ) -> None:
+        self._paths = paths
+        self._ledger = ledger
+        self._preparer = preparer
+        self._template = template
+        self._remnants = remnants
+        self._boot = proc.boot_id()
+        self.watchers: Watchers | None = None
+
+    async def start(self, entry: Entry, restart_count: int = 0, delay_ns: int = 0) -> None:
+        """Start it; the caller holds `entry.verb`.
+
+        Raises NotModifiedError if it runs, ConflictError if it cannot, InvalidParameterError or
+        InternalError if no container came of it.
+        """
+        _refuse(entry.record.state.status)
+        cancel(entry)
+        if entry.run is not None:
+            await asyncio.wait((entry.run,))
+        await self._ledger.change(
+            entry,
+            Move.BEGIN_START,
+            manually_stopped=False,
+            restart_count=restart_count,
+            restart_delay_ns=delay_ns,
+            boot_id=self._boot,
+        )
+        failpoints.reach(INTENT)
+        try:
+            spawned = await self._spawn(entry)
+        except (SpawnError, AiodError, NativeError, OSError) as error:
+            await self._failed(entry, error)
+        else:
+            await self.running(entry, spawned)
+            failpoints.reach(STARTED)
+            assert self.watchers is not None
+            self.watchers.begun(entry)
+
+    async def _spawn(self, entry: Entry) -> Spawned:
+        pending, entry.pending = entry.pending, []
+        run = self._paths.shim(entry.record.id)
+        await asyncio.to_thread(self._preparer.write_bundle, entry.record, start=not pending)
+        failpoints.reach(BUNDLE)
+        spawned = await self._template.spawn(run)
+        failpoints.reach(SPAWNED)
+        if not pending:
+            return spawned
+        try:
+            return await _start_joined(run, spawned, pending)
+        except BaseException:
+            _kill(spawned)
+            raise
+
+    async def running(self, entry: Entry, spawned: Spawned) -> None:
+        """Record that it runs."""
+        entry.begin_run()
+        await self._ledger.change(
+            entry,
+            Move.START,
+            ("start",),
+            pid=spawned.init_pid,
+            pid_start=spawned.init_start,
+            shim_pid=spawned.shim_pid,
+            shim_start=spawned.shim_start,
+            started_ns=spawned.started_at_ns,
+            finished_ns=0,
+            exit_code=0,
+            exit_known=True,
+            error="",
+            oom_killed=False,
+            next_restart_ns=0,
+        )
+
+    async def _failed(self, entry: Entry, error: Exception) -> None:
+        code, told = 128, f"failed to create task for container: {error}"
+        if isinstance(error, SpawnError):
+            code = _EXIT_CODES.get(error.kind, 128)
+            told = f"failed to create task for container: {_command_error(entry.record, error)}"
+        await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
+        await self._ledger.change(
+            entry, Move.FAIL_START, exit_code=code, error=told, next_restart_ns=0
+        )
+        entry.announce("not-running")
+        assert self.watchers is not None
+        self.watchers.failed(entry)
+        raise InvalidParameterError(told) if code in (126, 127) else InternalError(told)
+
+
+def _refuse(status: Status) -> None:
+    if status is Status.PAUSED:
+        raise ConflictError("cannot start a paused container, try unpause instead")
+    if status in RUNNING:
+        raise NotModifiedError("container is already running")
+    if status in (Status.REMOVING, Status.DEAD):
+        raise ConflictError("container is marked for removal and cannot be started")
+
+
+def _kill(spawned: Spawned) -> None:
+    proc.send_signal(spawned.init_pid, spawned.init_start, signal.SIGKILL)
+    proc.send_signal(spawned.shim_pid, spawned.shim_start, signal.SIGKILL)
+
+
+async def _start_joined(run: Path, spawned: Spawned, pending: list[Attachment]) -> Spawned:
+    """Join those who wait before the first byte, then let it execute."""
+    for attachment in pending:
+        await attachment.bind(ShimClient(run))
+    with contextlib.closing(ShimClient(run)) as client:
+        started = await client.start()
+    return dataclasses.replace(spawned, started_at_ns=started.started_at_ns)
+
+
+def _command_error(record: ContainerRecord, error: SpawnError) -> str:
+    start = "OCI runtime create failed: aiod-runtime: unable to start container process: "
+    if error.kind == "not-found":
+        return f'{start}exec: "{record.path}": executable file not found in $PATH: unknown'
+    if error.kind == "not-executable":
+        return f'{start}exec: "{record.path}": permission denied: unknown'
+    return f"{start}{error}"
