@@ -31,8 +31,9 @@ _GRANTED = frozenset(
     {
         "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
         "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice", "CapAdd", "CapDrop",
-        "ConsoleSize", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus", "CpusetMems",
-        "DeviceCgroupRules", "Devices", "GroupAdd", "LogConfig", "MaskedPaths", "Memory",
+        "ConsoleSize", "ContainerIDFile", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus",
+        "CpusetMems", "DeviceCgroupRules", "Devices", "GroupAdd", "LogConfig", "MaskedPaths",
+        "Memory",
         "MemoryReservation", "MemorySwap", "MemorySwappiness", "NanoCpus", "NetworkMode",
         "OomKillDisable", "OomScoreAdj", "PidsLimit", "Privileged", "ReadonlyPaths",
         "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs", "Ulimits",

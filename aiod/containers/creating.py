@@ -141,6 +141,8 @@ def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
         LogConfig=driver,
         RestartPolicy=policy,
         NetworkMode=host.NetworkMode or mode,
+        ConsoleSize=host.ConsoleSize or [0, 0],
+        Runtime=host.Runtime or "aiod",
         ShmSize=host.ShmSize or 64 << 20,
         IpcMode=host.IpcMode or "private",
         CgroupnsMode=bundle.cgroup_namespace(host),
