@@ -12,11 +12,14 @@ LISTEN_FDS_START = 3
 
 
 class Notifier:
-    """Sends state to `NOTIFY_SOCKET`, if there is one."""
+    """Sends state to `NOTIFY_SOCKET`, if there is one.
+
+    The variables are taken out of the environment, so that no child speaks for the daemon.
+    """
 
     def __init__(self, environ: MutableMapping[str, str] | None = None) -> None:
         environment = os.environ if environ is None else environ
-        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._address = environment.pop("NOTIFY_SOCKET", "")
         self._watchdog = _watchdog_seconds(environment)
 
     def ready(self, status: str = "") -> None:
@@ -54,11 +57,11 @@ class Notifier:
 
 
 def _watchdog_seconds(environment: MutableMapping[str, str]) -> float | None:
-    pid = environment.get("WATCHDOG_PID", "")
+    pid, allowed = environment.pop("WATCHDOG_PID", ""), environment.pop("WATCHDOG_USEC", "")
     if pid and pid != str(os.getpid()):
         return None
     try:
-        microseconds = int(environment.get("WATCHDOG_USEC", ""))
+        microseconds = int(allowed)
     except ValueError:
         return None
     return microseconds / 1e6 if microseconds > 0 else None

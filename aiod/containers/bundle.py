@@ -72,7 +72,8 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
                         limit.Hard % (_UNLIMITED + 1))
             for limit in host.Ulimits or ()
         ),
-        oom_score_adj=host.OomScoreAdj or None,
+        # Said also when it is 0: the shim has that of the service, which is precious.
+        oom_score_adj=host.OomScoreAdj,
         no_new_privileges=asked.no_new_privileges,
         apparmor_profile=_apparmor(asked, host),
     )  # fmt: skip
@@ -113,6 +114,7 @@ def exec_process(
             terminal=config.Tty,
             console_size=spec.ConsoleSize(height, width) if height and width else None,
             capabilities=spec.Capabilities(held, effective, (), effective, ()),
+            oom_score_adj=host.OomScoreAdj,
             no_new_privileges=asked.no_new_privileges,
             apparmor_profile=_apparmor(asked, host),
         )

@@ -5,6 +5,7 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +30,12 @@ class NotifySocket:
     ) -> None:
         self._socket.close()
         self.path.unlink(missing_ok=True)
+
+    def messages(self, seconds: float = 60.0) -> Iterator[str]:
+        """Each message as it comes; TimeoutError when none came for `seconds`."""
+        self._socket.settimeout(seconds)
+        while True:
+            yield self._socket.recv(4096).decode()
 
     def wait_ready(self, process: subprocess.Popen[bytes], seconds: float = 60.0) -> bool:
         """Wait for READY=1; False when the process ended first, TimeoutError after `seconds`."""
