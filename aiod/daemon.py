@@ -94,6 +94,7 @@ class Daemon:
         )
         self._stack.push_async_callback(containers.close)
         await containers.recover()
+        images.collect_soon()
         identity = await asyncio.to_thread(engine_id, paths.root)
         return Services(self.config, containers, images, events, Counters(), identity)
 

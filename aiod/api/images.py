@@ -3,18 +3,21 @@
 Must not know how images are stored or unpacked.
 """
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 
 import msgspec
 from aiohttp import web
 
-from aiod.api import params, replies
+from aiod.api import imagerender, params, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import AiodError, InvalidParameterError, NotFoundError, UnsupportedError
 from aiod.images.model import ProgressMessage
+from aiod.images.reference import check_tag
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
+_FILTER_PARAMETER_GONE = (1, 41)
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -48,20 +51,25 @@ class ImageRoutes:
 
     async def _list(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        filters = params.filters(query, _FILTERS)
-        return replies.json(
-            await self._images.list(
-                filters,
-                all_images=params.boolean(query, "all"),
-                shared_size=params.boolean(query, "shared-size"),
-            )
+        rows = await self._images.list(
+            _filters(call, query),
+            all_images=params.boolean(query, "all"),
+            shared_size=params.boolean(query, "shared-size"),
         )
+        return replies.json([imagerender.summary(row, call.version) for row in rows])
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
-        return replies.json(await self._images.inspect(call.name))
+        query = call.query()
+        if query.get("platform"):
+            raise UnsupportedError("images/{name}/json: platform is not supported by aiod yet")
+        return replies.json(
+            imagerender.inspect(await self._images.inspect(call.name), call.version)
+        )
 
     async def _delete(self, call: Call) -> web.StreamResponse:
         query = call.query()
+        if query.get("platforms"):
+            raise UnsupportedError("images/{name}: platforms is not supported by aiod yet")
         return replies.json(
             await self._images.delete(
                 call.name,
@@ -71,7 +79,10 @@ class ImageRoutes:
         )
 
     async def _load(self, call: Call) -> web.StreamResponse:
-        quiet = params.boolean(call.query(), "quiet")
+        query = call.query()
+        if query.get("platform"):
+            raise UnsupportedError("images/load: platform is not supported by aiod yet")
+        quiet = params.boolean(query, "quiet", default=True)
         return await _progress(
             call, self._images.load(call.request.content.iter_any(), quiet=quiet)
         )
@@ -88,7 +99,7 @@ class ImageRoutes:
         changes = tuple(call.request.query.getall("changes", []))
         reference = query.get("repo", "")
         if reference and query.get("tag"):
-            reference += f":{query['tag']}"
+            reference += f":{check_tag(query['tag'])}"
         return await _progress(
             call,
             self._images.import_root(
@@ -114,22 +125,33 @@ class ImageRoutes:
         return await _progress(call, _present(name))
 
 
-async def _present(name: str) -> AsyncIterator[ProgressMessage]:
+async def _present(name: str) -> AsyncGenerator[ProgressMessage, None]:
     yield ProgressMessage(status=f"Status: Image is up to date for {name}")
 
 
-async def _progress(call: Call, messages: AsyncIterator[ProgressMessage]) -> web.StreamResponse:
+def _filters(call: Call, query: dict[str, str]) -> params.Filters:
+    found = params.filters(query, _FILTERS)
+    if call.version < _FILTER_PARAMETER_GONE and query.get("filter"):
+        found.setdefault("reference", []).append(query["filter"])
+    return found
+
+
+async def _progress(
+    call: Call, messages: AsyncGenerator[ProgressMessage, None]
+) -> web.StreamResponse:
     """Stream progress. A failure before the first message has its own status; a later one
-    is the stream's last line, as the header is sent by then."""
-    try:
-        first = await anext(messages)
-    except StopAsyncIteration:
-        return replies.empty(200)
-    async with replies.JsonLines(call) as lines:
-        await lines.send(first)
+    is the stream's last line, as the header is sent by then. The client gone, it is undone.
+    """
+    async with contextlib.aclosing(messages):
         try:
-            async for message in messages:
-                await lines.send(message)
-        except AiodError as error:
-            await lines.send(ErrorLine(ErrorDetail(error.message), error.message))
-    return lines.response
+            first = await anext(messages)
+        except StopAsyncIteration:
+            return replies.empty(200)
+        async with replies.JsonLines(call) as lines:
+            await lines.send(first)
+            try:
+                async for message in messages:
+                    await lines.send(message)
+            except AiodError as error:
+                await lines.send(ErrorLine(ErrorDetail(error.message), error.message))
+        return lines.response

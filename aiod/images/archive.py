@@ -67,12 +67,12 @@ class Archive:
         """Forget the index; the file stays open."""
         self._tar.close()
 
-    def images(self, architecture: str) -> list[ArchivedImage]:
+    def images(self, machine: formats.Platform) -> list[ArchivedImage]:
         """Every image for this machine. Raises InvalidParameterError with what is wrong."""
         if "manifest.json" in self._members:
             return self._docker_images()
         if "index.json" in self._members:
-            return self._oci_images(architecture)
+            return self._oci_images(machine)
         raise InvalidParameterError(
             "not an image archive: it has neither manifest.json nor index.json"
         )
@@ -125,35 +125,37 @@ class Archive:
             raise InvalidParameterError(f"blob {descriptor.digest} has another digest")
         return data
 
-    def _oci_images(self, architecture: str) -> list[ArchivedImage]:
+    def _oci_images(self, machine: formats.Platform) -> list[ArchivedImage]:
         index = formats.decode_index(self._document("index.json"))
         found = [
             image
             for descriptor in index.manifests
-            for image in self._described(descriptor, architecture, _names(descriptor), 0)
+            for image in self._described(descriptor, machine, _names(descriptor), 0)
         ]
         if not found:
-            raise InvalidParameterError(f"archive has no image for linux/{architecture}")
+            raise InvalidParameterError(
+                f"archive has no image for {machine.os}/{machine.architecture}"
+            )
         return found
 
     def _described(
         self,
         descriptor: formats.Descriptor,
-        architecture: str,
+        machine: formats.Platform,
         names: tuple[str, ...],
         depth: int,
     ) -> list[ArchivedImage]:
         if depth > _DEEPEST_INDEX:
             raise InvalidParameterError("archive: indexes are nested too deeply")
         wanted = descriptor.platform
-        if wanted and (wanted.os, wanted.architecture) != ("linux", architecture):
+        if wanted and (wanted.os, wanted.architecture) != (machine.os, machine.architecture):
             return []
         data = self._blob(descriptor)
         if descriptor.media_type in formats.INDEX_TYPES:
             return [
                 image
                 for inner in formats.decode_index(data).manifests
-                for image in self._described(inner, architecture, names, depth + 1)
+                for image in self._described(inner, machine, names, depth + 1)
             ]
         manifest = formats.decode_manifest(data)
         layers = tuple(

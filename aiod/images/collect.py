@@ -1,61 +1,72 @@
-"""Deleting blobs and layers that nothing owns.
+"""When blobs and layers that nothing owns may be deleted.
 
-Owns the decision when it is safe: files are written before the record that owns them, so
-nothing is collected while any operation is under way. Must not know what the operations
-or the owners are.
+Files are written before the record that owns them, so nothing is condemned while any
+operation is under way. Must not know what the operations or the owners are.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+Deletion = Callable[[], Awaitable[None]]
+
 
 class Collector:
-    """Runs `sweep` when asked to and no operation is in flight.
+    """Runs `condemn` when asked to and no operation is in flight, then what it returned.
 
-    Operations overlap one another but never a sweep: it waits for the last of them, and
-    new ones wait for it.
+    Operations overlap one another and the deletion, which touches only what nobody can see
+    any more. They never overlap `condemn`: it waits for the last of them, and new ones wait
+    for it.
     """
 
-    def __init__(self, sweep: Callable[[], Awaitable[None]]) -> None:
-        self._sweep = sweep
+    def __init__(self, condemn: Callable[[], Awaitable[Deletion]]) -> None:
+        self._condemn = condemn
         self._running = 0
         self._wanted = False
-        self._sweeping = asyncio.Lock()
+        self._condemning = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def operation(self) -> AsyncIterator[None]:
-        """A stretch in which files without a record may exist; failure asks for a sweep."""
-        async with self._sweeping:
+    async def lease(self) -> AsyncIterator[None]:
+        """A stretch in which nothing that is there disappears."""
+        async with self._condemning:
             self._running += 1
         try:
             yield
-        except BaseException:
-            self._wanted = True
-            raise
         finally:
             self._running -= 1
             await self._settle()
 
+    @contextlib.asynccontextmanager
+    async def operation(self) -> AsyncIterator[None]:
+        """A lease in which files without a record may come; failure asks for a collection."""
+        async with self.lease():
+            try:
+                yield
+            except BaseException:
+                self._wanted = True
+                raise
+
     async def collect(self) -> None:
-        """Sweep now, or when the last operation in flight ends."""
+        """Delete now, or when the last operation in flight ends."""
         self._wanted = True
         await self._settle()
 
     async def _settle(self) -> None:
         if not self._wanted or self._running:
             return
-        sweep = asyncio.ensure_future(self._run())
+        run = asyncio.ensure_future(self._run())
         try:
-            await asyncio.shield(sweep)
+            await asyncio.shield(run)
         except asyncio.CancelledError:
-            while not sweep.done():
+            while not run.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait((sweep,))
+                    await asyncio.wait((run,))
             raise
 
     async def _run(self) -> None:
-        async with self._sweeping:
-            if self._wanted and not self._running:
-                self._wanted = False
-                await self._sweep()
+        async with self._condemning:
+            if not self._wanted or self._running:
+                return
+            self._wanted = False
+            delete = await self._condemn()
+        await delete()

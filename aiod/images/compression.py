@@ -181,21 +181,37 @@ class PlainReader:
             )
 
 
+def is_compressed(file: IO[bytes]) -> bool:
+    """Whether a seekable file is in a format that is unpacked here; leaves it at its start."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    file.seek(0)
+    return any(head.startswith(magic) for magic in _MAGICS)
+
+
 def _peek(source: Reader) -> bytes:
     head = b""
-    while len(head) < 6 and (more := source.read(6 - len(head))):
+    while len(head) < _HEAD and (more := source.read(_HEAD - len(head))):
         head += more
     return head
 
 
+def _zstd(raw: _CountingReader) -> Reader:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    return decompressor.stream_reader(cast("IO[bytes]", raw), read_across_frames=True)
+
+
+_HEAD = 6
+_MAGICS: dict[bytes, Callable[[_CountingReader], Reader]] = {
+    b"\x1f\x8b\x08": lambda raw: _Inflater(raw, _Gzip),
+    b"\x28\xb5\x2f\xfd": _zstd,
+    b"BZh": lambda raw: _Inflater(raw, bz2.BZ2Decompressor),
+    b"\xfd7zXZ\x00": lambda raw: _Inflater(raw, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)),
+}
+
+
 def _decoder(raw: _CountingReader, head: bytes) -> tuple[Reader, bool]:
-    if head.startswith(b"\x1f\x8b"):
-        return _Inflater(raw, _Gzip), True
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        return decompressor.stream_reader(cast("IO[bytes]", raw), read_across_frames=True), True
-    if head.startswith(b"BZh"):
-        return _Inflater(raw, bz2.BZ2Decompressor), True
-    if head.startswith(b"\xfd7zXZ\x00"):
-        return _Inflater(raw, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)), True
+    for magic, factory in _MAGICS.items():
+        if head.startswith(magic):
+            return factory(raw), True
     return raw, False

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, Protocol
 
 from aiod.config import Paths
 from aiod.errors import InternalError, InvalidParameterError, NotFoundError
+from aiod.images.files import discard, sync_directory, write_all
 from aiod.images.reference import is_sha256
 
 CHUNK = 1 << 20
@@ -38,15 +38,6 @@ class Blob:
     size: int
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ContentStore:
     """Blobs under `paths.blobs`, written through `paths.ingest`."""
 
@@ -58,11 +49,7 @@ class ContentStore:
         """Make the directories and drop every unfinished ingest of an earlier process."""
         for directory in (self._blobs, self._ingest):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for entry in self._ingest.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        discard(self._ingest.iterdir())
 
     def path(self, digest: str) -> Path:
         """The file of a blob; raises InvalidParameterError unless `digest` is a sha256."""
@@ -102,7 +89,7 @@ class ContentStore:
     def ingest_file(self) -> Iterator[IO[bytes]]:
         """A scratch file in the ingest directory, readable and writable, gone afterwards."""
         path = self._ingest / f"spool-{secrets.token_hex(8)}"
-        with path.open("x+b") as file:
+        with path.open("x+b", buffering=0) as file:
             try:
                 yield file
             finally:
@@ -156,14 +143,5 @@ class ContentStore:
         sync_directory(self._blobs)
 
     def sweep(self, owned: frozenset[str]) -> None:
-        """Delete every blob whose digest is not in `owned`."""
-        for entry in self._blobs.iterdir():
-            if f"sha256:{entry.name}" not in owned:
-                entry.unlink()
-
-
-def write_all(file: IO[bytes], data: bytes) -> None:
-    """Write all of `data` to an unbuffered file, which may take less at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+        """Delete every blob whose digest is not in `owned`, and whatever is no blob."""
+        discard(entry for entry in self._blobs.iterdir() if f"sha256:{entry.name}" not in owned)

@@ -4,6 +4,7 @@ Owns the config that such an image gets; must not know the record store or HTTP.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterable
 from typing import IO
@@ -11,12 +12,12 @@ from typing import IO
 import msgspec
 
 from aiod import failpoints
-from aiod.errors import UnsupportedError
-from aiod.images.compression import PlainReader
-from aiod.images.config import History, ImageConfig, RootFS, RunConfig
-from aiod.images.content import CHUNK, Blob
+from aiod.images.compression import PlainReader, is_compressed
+from aiod.images.config import History, ImageConfig, Platform, RootFS, RunConfig
+from aiod.images.content import Blob
 from aiod.images.loading import Stores, spool, unpack_layer
 from aiod.images.model import ImageRecord, LayerRecord
+from aiod.images.threads import Stoppable, run_to_end
 
 LAYER_STORED = failpoints.declare("import.layer-stored")
 LAYER_UNPACKED = failpoints.declare("import.layer-unpacked")
@@ -29,7 +30,7 @@ async def import_tar(
     body: AsyncIterable[bytes],
     stores: Stores,
     run: RunConfig,
-    architecture: str,
+    platform: Platform,
     *,
     message: str,
     references: tuple[str, ...],
@@ -42,13 +43,14 @@ async def import_tar(
     """
     with stores.content.ingest_file() as file:
         await spool(body, file, stores.limits)
-        blob, diff_id = await asyncio.to_thread(_ingest, file, stores)
+        blob, diff_id = await run_to_end(lambda stop: _ingest(file, stores, stop))
     failpoints.reach(LAYER_STORED)
     size = await unpack_layer(stores, blob.digest, diff_id, diff_id)
     failpoints.reach(LAYER_UNPACKED)
     config = ImageConfig(
-        architecture=architecture,
-        os="linux",
+        architecture=platform.architecture,
+        os=platform.os,
+        variant=platform.variant,
         config=run,
         rootfs=RootFS([diff_id]),
         history=[History(created=created, comment=message)],
@@ -62,19 +64,12 @@ async def import_tar(
     return ImageRecord(stored.digest, None, stored.size, size, (layer,), references, now, now)
 
 
-def _ingest(file: IO[bytes], stores: Stores) -> tuple[Blob, str]:
+def _ingest(file: IO[bytes], stores: Stores, stop: threading.Event) -> tuple[Blob, str]:
     """Keep the body as it came, and learn the digest of what it unpacks to."""
+    if not is_compressed(file):
+        blob = stores.content.ingest(Stoppable(file, stop))
+        return blob, blob.digest
+    plain = PlainReader(Stoppable(file, stop), stores.limits, what="root filesystem")
+    plain.drain()
     file.seek(0)
-    plain = PlainReader(file, stores.limits, what="root filesystem")
-    while plain.read(CHUNK):
-        pass
-    file.seek(0)
-    return stores.content.ingest(file), plain.digest
-
-
-def refuse_changes(changes: tuple[str, ...]) -> None:
-    """Refuse the Dockerfile instructions of `--change`, which aiod cannot apply yet."""
-    if changes:
-        raise UnsupportedError(
-            f"images/create: changes={changes[0]!r} is not supported by aiod yet"
-        )
+    return stores.content.ingest(Stoppable(file, stop)), plain.digest

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ import msgspec
 from aiod.config import Paths
 from aiod.errors import InternalError, InvalidParameterError
 from aiod.images.compression import Limits, PlainReader
-from aiod.images.content import sync_directory
+from aiod.images.files import discard, sync_directory
 from aiod.images.reference import is_hex64, is_sha256
 from aiod.images.threads import run_to_end
 from aiod.images.unpack import unpack
@@ -31,6 +31,10 @@ _FACTS = "layer.json"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 ReadProgress = Callable[[int], None]
+
+
+def unwatched(count: int) -> None:
+    """Progress that nobody wants to see."""
 
 
 class LayerFacts(msgspec.Struct, frozen=True):
@@ -69,9 +73,7 @@ class LayerStore:
         A layer is only ever looked into by root.
         """
         self._root.mkdir(mode=0o710, parents=True, exist_ok=True)
-        for entry in self._root.iterdir():
-            if entry.name.startswith(_UNFINISHED):
-                shutil.rmtree(entry)
+        discard(self._root.glob(_UNFINISHED + "*"))
 
     def diff(self, chain_id: str) -> Path:
         """The directory that overlayfs stacks for this layer."""
@@ -93,12 +95,17 @@ class LayerStore:
         except msgspec.MsgspecError as error:
             raise InternalError(f"layer {chain_id}: {_FACTS} is damaged: {error}") from error
 
+    def sizes(self, chain_ids: Iterable[str]) -> dict[str, int]:
+        """Bytes of the files of those layers that are here."""
+        found = {chain_id: self.facts(chain_id) for chain_id in chain_ids}
+        return {chain_id: facts.size for chain_id, facts in found.items() if facts}
+
     async def ensure(
         self,
         chain_id: str,
         diff_id: str,
         open_blob: Callable[[], IO[bytes]],
-        progress: ReadProgress = lambda count: None,
+        progress: ReadProgress = unwatched,
     ) -> LayerFacts:
         """Have a layer unpacked, once however many ask for it at the same time.
 
@@ -157,22 +164,26 @@ class LayerStore:
         (temporary / _FACTS).write_bytes(msgspec.json.encode(facts))
         return facts
 
-    def sweep(self, owned: frozenset[str]) -> None:
-        """Delete unfinished layers and those whose chain id is not in `owned`.
+    def condemn(self, owned: frozenset[str]) -> list[Path]:
+        """Take every layer that is not `owned` out of sight; returns what `discard` shall delete.
 
+        A half-deleted layer must never look like a whole one: they are renamed first.
         Must not run while a layer is being unpacked.
         """
         doomed: list[Path] = []
         for entry in self._root.iterdir():
             if entry.name.startswith(_UNFINISHED):
                 doomed.append(entry)
-            elif is_hex64(entry.name) and f"sha256:{entry.name}" not in owned:
-                # Renamed first: a half-deleted layer must never look like a whole one.
+            elif not is_hex64(entry.name) or f"sha256:{entry.name}" not in owned:
                 target = self._root / f"{_UNFINISHED}{secrets.token_hex(8)}"
                 os.rename(entry, target)
                 doomed.append(target)
-        for path in doomed:
-            shutil.rmtree(path)
+        return doomed
+
+    @staticmethod
+    def discard(doomed: list[Path]) -> None:
+        """Delete what was condemned; may run beside anything."""
+        discard(doomed)
 
 
 def _sync_file_system(path: Path) -> None:

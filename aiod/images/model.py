@@ -110,14 +110,14 @@ class ImageMetadata(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class ImageInspect(msgspec.Struct, frozen=True, rename="pascal"):
-    """The answer of `GET /images/{name}/json`."""
+    """The answer of `GET /images/{name}/json`, before an API version's habits."""
 
     id: str
     repo_tags: list[str]
     repo_digests: list[str]
     parent: str
     comment: str
-    created: str | None
+    created: str
     docker_version: str
     author: str
     config: RunConfig
@@ -127,8 +127,8 @@ class ImageInspect(msgspec.Struct, frozen=True, rename="pascal"):
     graph_driver: GraphDriver
     root_fs: RootFSInspect = msgspec.field(name="RootFS")
     metadata: ImageMetadata
-    variant: str | msgspec.UnsetType = msgspec.UNSET
-    os_version: str | msgspec.UnsetType = msgspec.UNSET
+    variant: str = ""
+    os_version: str = ""
 
 
 class DeleteItem(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):

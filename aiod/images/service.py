@@ -1,26 +1,36 @@
 """Images: what there is, under which names, and how they come and go.
 
-Owns the records in memory and their consistency with the stores; must not know HTTP, SQL or
-how containers run. Files are written before the record that owns them, and deleted after it.
+Owns the consistency of the records with the stores; must not know HTTP, SQL or how
+containers run. Files are written before the record that owns them, and deleted after it.
 """
 
 import asyncio
-import platform
+import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.errors import ConflictError, InvalidParameterError, NotFoundError, UnsupportedError
-from aiod.images import base, importing, loading
+from aiod.errors import AiodError, InvalidParameterError, NotFoundError
+from aiod.images import base, importing, loading, removal, views
 from aiod.images.archive import LARGEST_DOCUMENT
-from aiod.images.collect import Collector
+from aiod.images.catalogue import Catalogue
+from aiod.images.collect import Collector, Deletion
 from aiod.images.compression import Limits
 from aiod.images.config import ImageConfig, RunConfig, decode_config
 from aiod.images.content import ContentStore
+from aiod.images.dockerfile import runconfig
 from aiod.images.layers import LayerStore
 from aiod.images.model import (
     ContainerUse,
@@ -30,81 +40,91 @@ from aiod.images.model import (
     ImageSummary,
     ProgressMessage,
 )
+from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
-from aiod.images.reference import is_hex64, normalize, parse
-from aiod.images.views import Filters, inspected, selected
+from aiod.images.reference import normalize, parse
+from aiod.images.selection import Filters, select
+from aiod.images.times import format_time
 from aiod.store.records import EventRecord
+
+logger = logging.getLogger(__name__)
 
 RECORDED = failpoints.declare("load.recorded")
 IMPORT_RECORDED = failpoints.declare("import.recorded")
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_SHORTEST_ID = 1
+_MOST_CACHED = 256  # configs
 
 Uses = Callable[[str], Iterable[ContainerUse]]
-Removal = list[DeleteItem]
+Removed = list[DeleteItem]
 
 
 class ImageService:
     """The images of one root."""
 
-    def __init__(self, paths: Paths, records: ImageRecords) -> None:
-        limits = Limits()
+    def __init__(self, paths: Paths, records: ImageRecords, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self._paths = paths
         self._records = records
         self._content = ContentStore(paths)
         self._layers = LayerStore(paths, limits)
         self._stores = loading.Stores(self._content, self._layers, limits)
-        self._images: dict[str, ImageRecord] = {}
+        self._images = Catalogue()
+        self._configs: dict[str, ImageConfig] = {}
+        self._unreadable: tuple[str, ...] = ()
         self._changing = asyncio.Lock()
-        self._collector = Collector(self._sweep)
-        self.architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        self._making_base = asyncio.Lock()
+        self._collector = Collector(self._condemn)
+        self._first_collection: asyncio.Task[None] | None = None
+        self.architecture = MACHINE.architecture
         self.uses: Uses = lambda image_id: ()
         self.layers_in_use: Callable[[], Iterable[str]] = lambda: ()
 
     async def start(self) -> None:
-        """Read the records; drop what an interrupted operation left."""
+        """Read the records; drop what an interrupted operation left in the way."""
         await asyncio.to_thread(self._content.prepare)
         await asyncio.to_thread(self._layers.prepare)
-        self._images = {image.id: image for image in await self._records.all()}
+        loaded = await self._records.load_all()
+        self._images, self._unreadable = Catalogue(loaded.images), loaded.unreadable
+        for image_id in loaded.unreadable:
+            logger.error("the record of image %s cannot be read; nothing is collected", image_id)
+
+    def collect_soon(self) -> None:
+        """Collect in the background; for when the containers are known, after a start."""
+        self._first_collection = asyncio.create_task(self.collect(), name="collect images")
 
     async def close(self) -> None:
-        """Nothing is under way: the server has ended its requests."""
+        """End what is in the background; the server has ended its requests."""
+        if self._first_collection is not None:
+            await asyncio.wait((self._first_collection,))
 
     async def collect(self) -> None:
         """Delete blobs and layers that no image and no container stands on."""
         await self._collector.collect()
 
-    async def _sweep(self) -> None:
-        images = list(self._images.values())
+    def lease(self) -> AbstractAsyncContextManager[None]:
+        """While it is held no layer goes: for a container that is not yet recorded."""
+        return self._collector.lease()
+
+    async def _condemn(self) -> Deletion:
+        if self._unreadable:
+            return _nothing
+        images = list(self._images)
         blobs = {image.id for image in images} | {i.manifest for i in images if i.manifest}
         blobs |= {layer.blob_digest for image in images for layer in image.layers}
         chains = {layer.chain_id for image in images for layer in image.layers}
         chains |= set(self.layers_in_use())
         await asyncio.to_thread(self._content.sweep, frozenset(blobs))
-        await asyncio.to_thread(self._layers.sweep, frozenset(chains))
+        doomed = await asyncio.to_thread(self._layers.condemn, frozenset(chains))
+
+        async def delete() -> None:
+            await asyncio.to_thread(self._layers.discard, doomed)
+
+        return delete
 
     # what there is
 
     def find(self, name: str) -> ImageRecord:
         """The image of a reference, an id or its beginning. Raises NotFoundError."""
-        digest = name.removeprefix("sha256:")
-        if is_hex64(digest) and f"sha256:{digest}" in self._images:
-            return self._images[f"sha256:{digest}"]
-        normal = ""
-        try:
-            normal = normalize(name)
-        except InvalidParameterError:
-            if not name.startswith("sha256:"):
-                raise
-        for image in self._images.values():
-            if normal and normal in image.references:
-                return image
-        found = [i for i in self._images.values() if i.id[7:].startswith(digest)]
-        if len(digest) >= _SHORTEST_ID and len(found) == 1:
-            return found[0]
-        raise NotFoundError(
-            f"No such image: {parse(name).with_default_tag().familiar if normal else name}"
-        )
+        return self._images.find(name)
 
     async def resolve(self, name: str) -> ImageRecord:
         """As `find`; `base` is made at first need."""
@@ -116,9 +136,14 @@ class ImageService:
         return await self.ensure_base()
 
     async def config(self, image: ImageRecord) -> ImageConfig:
-        """The image's config blob, verified."""
+        """The image's config blob, verified when read; configs never change."""
+        if (known := self._configs.get(image.id)) is not None:
+            return known
         data = await asyncio.to_thread(self._content.read, image.id, LARGEST_DOCUMENT)
-        return decode_config(data)
+        if len(self._configs) >= _MOST_CACHED:
+            self._configs.clear()
+        config = self._configs[image.id] = decode_config(data)
+        return config
 
     def layer_directory(self, chain_id: str) -> Path:
         """Where a layer is unpacked."""
@@ -130,31 +155,75 @@ class ImageService:
         return image.size if image else 0
 
     async def list(
-        self, filters: Filters, *, all_images: bool = False, shared_size: bool = False
-    ) -> list[ImageSummary]:
-        """The rows of `GET /images/json`, the newest first."""
-        configs = {i.id: await self.config(i) for i in self._images.values()}
-        return selected(list(self._images.values()), configs, filters, self.uses)
+        self,
+        filters: Filters,
+        *,
+        all_images: bool = False,
+        shared_size: bool = False,
+        count_containers: bool = False,
+    ) -> "Sequence[ImageSummary]":
+        """The rows of `GET /images/json`, the newest first.
+
+        Every image is a head, as none here is made from another: `all_images` adds none.
+        """
+        images = list(self._images)
+        configs = {image.id: await self._config_or_empty(image) for image in images}
+        shown = select(images, configs, filters, self.find, time.time_ns())
+        sizes = await self._shared_sizes(images) if shared_size else {}
+        return [
+            views.row(
+                one,
+                len(list(self.uses(one.image.id))) if count_containers else views.NOT_COMPUTED,
+                sizes.get(one.image.id, views.NOT_COMPUTED),
+            )
+            for one in shown
+        ]
+
+    async def _config_or_empty(self, image: ImageRecord) -> ImageConfig:
+        try:
+            return await self.config(image)
+        except AiodError as error:
+            logger.error("image %s is listed without its config: %s", image.id, error.message)
+            return ImageConfig()
+
+    async def _shared_sizes(self, images: Sequence[ImageRecord]) -> dict[str, int]:
+        chains = {layer.chain_id for image in images for layer in image.layers}
+        sizes = await asyncio.to_thread(self._layers.sizes, chains)
+        return views.shared_sizes(images, sizes)
 
     async def inspect(self, name: str) -> ImageInspect:
         """One image. Raises NotFoundError."""
         image = await self.resolve(name)
-        return inspected(image, await self.config(image), self._paths.overlay)
+        return views.inspected(image, await self.config(image), self._paths.overlay)
 
     # how they come
 
     async def load(
         self, body: AsyncIterable[bytes], *, quiet: bool = False
-    ) -> AsyncIterator[ProgressMessage]:
-        """Take in an archive; one message for each image and name."""
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Take in an archive; one message for each name or, without names, for each image."""
         async with self._collector.operation(), loading.opened(body, self._stores) as archive:
-            images = await asyncio.to_thread(archive.images, self.architecture)
+            images = await asyncio.to_thread(archive.images, MACHINE)
             for archived in images:
-                image = await loading.store(archived, archive, self._stores)
-                await self._record(image, "load")
+                storing = loading.Storing(archived, archive, self._stores)
+                async for progress in storing.run():
+                    if not quiet:
+                        yield progress
+                for renamed in self._losing_names(storing.record):
+                    yield ProgressMessage(stream=renamed)
+                image = await self._record(storing.record, ("load",))
                 failpoints.reach(RECORDED)
-                for line in _loaded(image):
+                for line in _loaded(image, archived.references):
                     yield ProgressMessage(stream=line)
+
+    def _losing_names(self, image: ImageRecord) -> Iterable[str]:
+        for reference in image.references:
+            other = self._images.named(reference)
+            if other is not None and other.id != image.id:
+                yield (
+                    f"The image {parse(reference).familiar} already exists, "
+                    f"renaming the old one with ID {other.id} to empty string\n"
+                )
 
     async def import_root(
         self,
@@ -162,107 +231,126 @@ class ImageService:
         reference: str,
         *,
         message: str = "",
-        changes: tuple[str, ...] = (),
+        changes: Sequence[str] = (),
         platform: str = "",
-    ) -> AsyncIterator[ProgressMessage]:
-        """Take in a root filesystem; the one message's status is the image's id."""
-        importing.refuse_changes(changes)
-        if platform not in ("", "linux", f"linux/{self.architecture}"):
-            raise UnsupportedError(f"images/create: platform {platform!r} is not this machine's")
-        references = (normalize(reference),) if reference else ()
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Take in a root filesystem; the one message's status is the image's id.
+
+        Raises InvalidParameterError for what cannot be applied, before the body is read.
+        """
+        target = import_platform(platform)
+        run = runconfig.changed(RunConfig(), changes)
+        references = _import_references(reference)
         async with self._collector.operation():
             image = await importing.import_tar(
-                body, self._stores, RunConfig(), self.architecture,
-                message=message or "Imported from -", references=references, created=created,
+                body, self._stores, run, target, message=message or "Imported from -",
+                references=references, created=format_time(time.time_ns()),
             )  # fmt: skip
-            await self._record(image, "import")
+            await self._record(image, ("tag", "import") if references else ("import",))
             failpoints.reach(IMPORT_RECORDED)
         yield ProgressMessage(status=image.id)
 
     async def ensure_base(self) -> ImageRecord:
         """The built-in image, made if it is not there. Raises NotFoundError without busybox."""
-        tar = await asyncio.to_thread(base.build)
+        async with self._making_base:
+            if (known := self._images.named(base.NAME)) is not None:
+                return known
+            tar = await asyncio.to_thread(base.build)
 
-        async def body() -> AsyncIterator[bytes]:
-            yield tar
+            async def body() -> AsyncIterator[bytes]:
+                yield tar
 
-        run = RunConfig(cmd=list(base.COMMAND), env=[base.PATH])
-        async with self._collector.operation():
-            image = await importing.import_tar(
-                body(), self._stores, run, self.architecture,
-                message="this machine's busybox", references=(base.NAME,), created=None,
-            )  # fmt: skip
-            return await self._record(image, "import")
+            run = RunConfig(cmd=list(base.COMMAND), env=[base.PATH])
+            async with self._collector.operation():
+                image = await importing.import_tar(
+                    body(), self._stores, run, MACHINE, message="this machine's busybox",
+                    references=(base.NAME,), created=None,
+                )  # fmt: skip
+                return await self._record(image, ("tag", "import"))
 
-    async def _record(self, image: ImageRecord, action: str) -> ImageRecord:
+    async def _record(self, image: ImageRecord, actions: Sequence[str]) -> ImageRecord:
         """Commit an image; its names are taken from images that had them."""
+        config = await self.config(image)
+        events = [_event(image, config, action) for action in actions]
         async with self._changing:
-            for other in list(self._images.values()):
-                kept = tuple(r for r in other.references if r not in image.references)
-                if other.id != image.id and kept != other.references:
-                    await self._put(msgspec.structs.replace(other, references=kept), ())
-            known = self._images.get(image.id)
-            if known is not None:
-                names = dict.fromkeys((*known.references, *image.references))
-                image = msgspec.structs.replace(known, references=tuple(names))
-            await self._put(image, (_event(image, action),))
+            changed = [
+                msgspec.structs.replace(other, references=kept)
+                for other in self._images
+                if other.id != image.id
+                and (kept := _without(other.references, image.references)) != other.references
+            ]
+            if (known := self._images.get(image.id)) is not None:
+                names = tuple(dict.fromkeys((*known.references, *image.references)))
+                tagged_ns = known.tagged_ns if names == known.references else image.tagged_ns
+                image = msgspec.structs.replace(known, references=names, tagged_ns=tagged_ns)
+            await self._records.put_all((*changed, image), events)
+            for one in (*changed, image):
+                self._images.put(one)
             return image
-
-    async def _put(self, image: ImageRecord, events: Iterable[EventRecord]) -> None:
-        await self._records.put(image, events)
-        self._images[image.id] = image
 
     # how they go
 
-    async def delete(self, name: str, *, force: bool = False, prune: bool = True) -> Removal:
-        """Take a name away, and with its last one the image. Raises ConflictError if used."""
-        items: Removal = []
+    async def delete(self, name: str, *, force: bool = False, prune: bool = True) -> Removed:
+        """Take a name away, and with its last one the image. Raises ConflictError if used.
+
+        `prune` is about parents, which no image here has.
+        """
         async with self._changing:
             image = self.find(name)
-            by_id = image.id.removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
-            names = image.references if by_id else (normalize(name),)
-            if by_id and len(names) > 1 and not force:
-                short = image.id[7:19]
-                raise ConflictError(
-                    f"conflict: unable to delete {short} (must be forced) - "
-                    "image is referenced in multiple repositories"
-                )
-            left = tuple(r for r in image.references if r not in names)
-            if not left:
-                self._refuse_used(image, name, force)
-            items += [DeleteItem(untagged=parse(r).familiar) for r in names]
-            if left or (self._used(image) and not by_id):
-                changed = msgspec.structs.replace(image, references=left)
-                await self._put(changed, (_event(image, "untag"),))
-            else:
-                await self._records.delete(image.id, (_event(image, "delete"),))
-                del self._images[image.id]
-                items.append(DeleteItem(deleted=image.id))
+            config = await self._config_or_empty(image)
+            decided = removal.decide(image, name, self.uses(image.id), force)
+            events = [_event(image, config, "untag") for _ in decided.announced]
+            items = [DeleteItem(untagged=parse(text).familiar) for text in decided.untagged]
+            if not decided.deleted:
+                changed = msgspec.structs.replace(image, references=decided.kept)
+                await self._records.put_all((changed,), events)
+                self._images.put(changed)
+                return items
+            await self._records.delete(image.id, [*events, _event(image, None, "delete")])
+            self._images.remove(image.id)
+            self._configs.pop(image.id, None)
+            items.append(DeleteItem(deleted=image.id))
+            items += [DeleteItem(deleted=chain) for chain in self._orphans(image)]
         await self._collector.collect()
         return items
 
-    def _used(self, image: ImageRecord) -> bool:
-        return any(True for _ in self.uses(image.id))
-
-    def _refuse_used(self, image: ImageRecord, name: str, force: bool) -> None:
-        for use in self.uses(image.id):
-            if use.running or not force:
-                forced = "cannot be forced" if use.running else "must be forced"
-                state = "running " if use.running else ""
-                raise ConflictError(
-                    f'conflict: unable to remove repository reference "{name}" ({forced}) - '
-                    f"container {use.container_id[:12]} is using its {state}referenced image "
-                    f"{image.id[7:19]}"
-                )
+    def _orphans(self, image: ImageRecord) -> Iterable[str]:
+        """The layers that nothing stands on any more, top first."""
+        kept = {layer.chain_id for other in self._images for layer in other.layers}
+        kept |= set(self.layers_in_use())
+        for layer in reversed(image.layers):
+            if layer.chain_id in kept:
+                return
+            yield layer.chain_id
 
 
-def _loaded(image: ImageRecord) -> list[str]:
-    if not image.references:
+async def _nothing() -> None:
+    pass
+
+
+def _without(references: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+    return tuple(reference for reference in references if reference not in taken)
+
+
+def _import_references(text: str) -> tuple[str, ...]:
+    if not text:
+        return ()
+    if parse(text).digest is not None:
+        raise InvalidParameterError("cannot import digest reference")
+    return (normalize(text),)
+
+
+def _loaded(image: ImageRecord, references: Sequence[str]) -> "Sequence[str]":
+    if not references:
         return [f"Loaded image ID: {image.id}\n"]
-    return [f"Loaded image: {parse(name).familiar}\n" for name in image.references]
+    return [f"Loaded image: {parse(name).familiar}\n" for name in references]
 
 
-def _event(image: ImageRecord, action: str) -> EventRecord:
-    name = parse(image.references[0]).familiar if image.references else image.id
-    return EventRecord(0, time.time_ns(), "image", action, image.id, {"name": name})
+def _event(image: ImageRecord, config: ImageConfig | None, action: str) -> EventRecord:
+    """As dockerd's: the image's labels are attributes, unless it is gone."""
+    labels = (config.run.labels or {}) if config else {}
+    name = image.id
+    if action == "tag" and image.references:
+        name = parse(image.references[0]).familiar
+    attributes = {**labels, "name": name}
+    return EventRecord(0, time.time_ns(), "image", action, image.id, attributes)

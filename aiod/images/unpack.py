@@ -20,6 +20,7 @@ from aiod.images import layertar
 from aiod.images.compression import Limits
 from aiod.images.content import CHUNK, Reader
 from aiod.images.layertar import TarEntry, TarReader
+from aiod.images.threads import Cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +37,6 @@ _OURS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EPERM, errno.EACCES,
      errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 )  # fmt: skip
-
-
-class Cancelled(Exception):  # noqa: N818  # no error: the caller asked for it
-    """The thread was asked to stop."""
 
 
 def split_name(name: bytes, what: str = "entry") -> tuple[bytes, ...]:
@@ -201,10 +198,12 @@ class _Unpacker:
             self._file(self.tree.open(parent, create=True), name, entry, tar)
 
     def _root(self, entry: TarEntry) -> None:
+        """As Docker, leave the layer's own directory as it is: root's, and open to all.
+
+        Its mode in a tar is that of whatever scratch directory the tar was made from.
+        """
         if entry.kind != layertar.DIRECTORY:
             raise InvalidParameterError("refused: it would replace the root directory")
-        _set_owner_and_mode(self.tree.root, entry)
-        self.times[()] = entry.mtime_ns
 
     def _whiteout(self, fd: int, name: bytes, entry: TarEntry) -> None:
         """Hide what a lower layer has; what this very layer has under the name stays."""

@@ -1,17 +1,14 @@
 """Images in the Engine API's words: rows of the list and `inspect`.
 
-Pure functions; must not know where images are kept.
+Pure functions; must not know where images are kept nor which API version is spoken.
 """
 
-import calendar
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from aiod.errors import InvalidParameterError
 from aiod.images.config import ImageConfig
 from aiod.images.model import (
-    ContainerUse,
     GraphDriver,
     ImageInspect,
     ImageMetadata,
@@ -19,87 +16,97 @@ from aiod.images.model import (
     ImageSummary,
     RootFSInspect,
 )
-from aiod.images.reference import matches_pattern, parse
+from aiod.images.reference import parse
+from aiod.images.selection import Shown
+from aiod.images.times import NEVER, format_time, parse_time
 
-Filters = Mapping[str, list[str]]
-
-
-def selected(
-    images: list[ImageRecord],
-    configs: Mapping[str, ImageConfig],
-    filters: Filters,
-    uses: Callable[[str], Iterable[ContainerUse]],
-) -> list[ImageSummary]:
-    """The rows that pass every filter, the newest first."""
-    for name in ("before", "since", "until"):
-        if filters.get(name):
-            raise InvalidParameterError(f"images: the filter {name!r} is not supported by aiod yet")
-    shown = [image for image in images if _passes(image, configs[image.id], filters)]
-    shown.sort(key=lambda image: image.created_ns, reverse=True)
-    return [_row(image, configs[image.id], len(list(uses(image.id)))) for image in shown]
+NOT_COMPUTED = -1
 
 
-def _passes(image: ImageRecord, config: ImageConfig, filters: Filters) -> bool:
-    dangling = filters.get("dangling")
-    if dangling and (dangling[0] in ("1", "true")) == bool(image.references):
-        return False
-    labels = config.run.labels or {}
-    for wanted in filters.get("label", ()):
-        key, separator, value = wanted.partition("=")
-        if key not in labels or (separator and labels[key] != value):
-            return False
-    patterns = filters.get("reference", [])
-    names = [parse(name) for name in image.references]
-    return not patterns or any(matches_pattern(n, pattern) for n in names for pattern in patterns)
-
-
-def _row(image: ImageRecord, config: ImageConfig, containers: int) -> ImageSummary:
+def row(shown: Shown, containers: int, shared_size: int) -> ImageSummary:
+    """One row of the list."""
+    image = shown.image
     return ImageSummary(
         id=image.id,
         parent_id="",
-        repo_tags=[parse(name).familiar for name in image.references],
-        repo_digests=[],
-        created=_seconds(config.created, image.created_ns),
+        repo_tags=tags(shown.references),
+        repo_digests=digests(shown.references),
+        created=shown.created_ns // 10**9,
         size=image.size,
-        shared_size=-1,
-        labels=config.run.labels,
+        shared_size=shared_size,
+        labels=shown.config.run.labels,
         containers=containers,
     )
 
 
-def _seconds(created: str | None, otherwise_ns: int) -> int:
-    if created is None:
-        return otherwise_ns // 10**9
-    try:
-        parsed = time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S")
-    except ValueError:
-        return otherwise_ns // 10**9
-    return calendar.timegm(parsed)
+def shared_sizes(images: Sequence[ImageRecord], layer_sizes: Mapping[str, int]) -> dict[str, int]:
+    """For each image, the bytes of the layers that others of `images` have as well."""
+    counts = Counter(layer.chain_id for image in images for layer in image.layers)
+    return {
+        image.id: sum(
+            layer_sizes.get(layer.chain_id, 0)
+            for layer in image.layers
+            if counts[layer.chain_id] > 1
+        )
+        for image in images
+    }
+
+
+def tags(references: Iterable[str]) -> list[str]:
+    """Those references that are tags, as people write them."""
+    parsed = [parse(text) for text in references]
+    return sorted(reference.familiar for reference in parsed if reference.digest is None)
+
+
+def digests(references: Iterable[str]) -> list[str]:
+    """Those references that are digests, as people write them."""
+    parsed = [parse(text) for text in references]
+    return sorted(reference.familiar for reference in parsed if reference.digest is not None)
 
 
 def inspected(image: ImageRecord, config: ImageConfig, overlay: Path) -> ImageInspect:
     """The answer of `GET /images/{name}/json`."""
-    layers = [str(overlay / layer.chain_id.removeprefix("sha256:") / "diff")
-              for layer in reversed(image.layers)]  # fmt: skip
-    data = {"UpperDir": layers[0], "LowerDir": ":".join(layers[1:])} if layers else {}
     return ImageInspect(
         id=image.id,
-        repo_tags=[parse(name).familiar for name in image.references],
-        repo_digests=[],
+        repo_tags=tags(image.references),
+        repo_digests=digests(image.references),
         parent="",
-        comment=config.comment,
-        created=config.created,
+        comment=config.comment or _last_comment(config),
+        created=_created(config),
         docker_version=config.docker_version,
         author=config.author,
         config=config.run,
         architecture=config.architecture,
+        variant=config.variant,
         os=config.os,
+        os_version=config.os_version,
         size=image.size,
-        graph_driver=GraphDriver(data),
+        graph_driver=_graph_driver(image, overlay),
         root_fs=RootFSInspect(list(config.rootfs.diff_ids)),
-        metadata=ImageMetadata(_stamp(image.tagged_ns)),
+        metadata=ImageMetadata(format_time(image.tagged_ns) if image.references else NEVER),
     )
 
 
-def _stamp(time_ns: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns // 10**9))
+def _created(config: ImageConfig) -> str:
+    moment = parse_time(config.created or "")
+    return NEVER if moment is None else format_time(moment)
+
+
+def _last_comment(config: ImageConfig) -> str:
+    return config.history[-1].comment if config.history else ""
+
+
+def _graph_driver(image: ImageRecord, overlay: Path) -> GraphDriver:
+    directories = [
+        overlay / layer.chain_id.removeprefix("sha256:") for layer in reversed(image.layers)
+    ]
+    if not directories:
+        return GraphDriver({})
+    data = {
+        "MergedDir": str(directories[0] / "merged"),
+        "UpperDir": str(directories[0] / "diff"),
+        "WorkDir": str(directories[0] / "work"),
+    }
+    if directories[1:]:
+        data["LowerDir"] = ":".join(str(directory / "diff") for directory in directories[1:])
+    return GraphDriver(data)

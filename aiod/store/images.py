@@ -9,6 +9,7 @@ import aiosqlite
 import msgspec
 
 from aiod.images.model import ImageRecord
+from aiod.images.records import LoadedImages
 from aiod.store import eventrows
 from aiod.store.database import Database
 from aiod.store.records import EventRecord
@@ -20,27 +21,30 @@ class ImageRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def all(self) -> list[ImageRecord]:
-        """Every image that can be understood; a broken row hides no other."""
-        found = []
-        async with self._database.reader.execute("SELECT document FROM images") as cursor:
-            async for (document,) in cursor:
+    async def load_all(self) -> LoadedImages:
+        """Every image; a record that cannot be read hides no other."""
+        images: list[ImageRecord] = []
+        unreadable: list[str] = []
+        async with self._database.reader.execute("SELECT id, document FROM images") as cursor:
+            async for image_id, document in cursor:
                 try:
-                    found.append(msgspec.json.decode(document, type=ImageRecord))
-                except msgspec.MsgspecError:
-                    continue
-        return found
+                    images.append(msgspec.json.decode(document, type=ImageRecord))
+                except (msgspec.MsgspecError, UnicodeError):
+                    unreadable.append(image_id)
+        return LoadedImages(tuple(images), tuple(unreadable))
 
-    async def put(self, image: ImageRecord, events: Iterable[EventRecord] = ()) -> None:
-        """Insert or replace an image together with its references."""
+    async def put_all(
+        self, images: Iterable[ImageRecord], events: Iterable[EventRecord] = ()
+    ) -> None:
+        """Insert or replace images together with their references."""
         recorded = list(events)
-        document = msgspec.json.encode(image).decode()
+        rows = [(image.id, msgspec.json.encode(image).decode()) for image in images]
 
         async def work(connection: aiosqlite.Connection) -> None:
-            await connection.execute(
+            await connection.executemany(
                 "INSERT INTO images (id, document) VALUES (?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET document = excluded.document",
-                (image.id, document),
+                rows,
             )
             await eventrows.insert(connection, recorded)
 

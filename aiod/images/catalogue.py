@@ -1,0 +1,67 @@
+"""The images there are, in memory, and which of them a name means.
+
+Must not know records or files. Nothing here awaits.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.images.model import ImageRecord
+from aiod.images.reference import check_digest, is_hex64, normalize, parse
+
+_HEX = re.compile(r"[a-f0-9]{1,64}")
+
+
+class Catalogue:
+    """Images by id; `find` as dockerd reads names: reference, digest, then an id's beginning."""
+
+    def __init__(self, images: Iterable[ImageRecord] = ()) -> None:
+        self._images = {image.id: image for image in images}
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(tuple(self._images.values()))
+
+    def get(self, image_id: str) -> ImageRecord | None:
+        """The image with exactly this id."""
+        return self._images.get(image_id)
+
+    def put(self, image: ImageRecord) -> None:
+        """Add or replace."""
+        self._images[image.id] = image
+
+    def remove(self, image_id: str) -> None:
+        """Forget an image that is there."""
+        del self._images[image_id]
+
+    def named(self, reference: str) -> ImageRecord | None:
+        """The image that has this reference, which is in normal form."""
+        return next((image for image in self if reference in image.references), None)
+
+    def find(self, name: str) -> ImageRecord:
+        """The one image that `name` means.
+
+        Raises NotFoundError, and InvalidParameterError for what no image can be called.
+        """
+        digest = f"sha256:{name}" if is_hex64(name) else name
+        if _is_digest(digest):
+            if (exact := self._images.get(digest)) is not None:
+                return exact
+            raise NotFoundError(f"No such image: {digest}")
+        reference = normalize(name)
+        if (found := self.named(reference)) is not None:
+            return found
+        beginning = name.removeprefix("sha256:")
+        if _HEX.fullmatch(beginning):
+            fitting = [image for image in self if image.id[7:].startswith(beginning)]
+            if len(fitting) == 1:
+                return fitting[0]
+        raise NotFoundError(f"No such image: {parse(reference).familiar}")
+
+
+def _is_digest(text: str) -> bool:
+    try:
+        check_digest(text)
+    except InvalidParameterError:
+        return False
+    return True

@@ -1,0 +1,41 @@
+"""Small file operations that both stores need. Everything here blocks."""
+
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+logger = logging.getLogger(__name__)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(file: IO[bytes], data: bytes | bytearray) -> None:
+    """Write all of `data` to an unbuffered file, which may take less at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def discard(paths: Iterable[Path]) -> None:
+    """Delete files and trees nobody needs; what resists is logged and left for next time."""
+    for path in paths:
+        try:
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            logger.warning("cannot delete %s: %s", path, error.strerror)
