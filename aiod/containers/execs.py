@@ -144,9 +144,8 @@ class Execs:
             raise error
         word = (record.config.Cmd or [""])[0]
         told = str(error)
-        if kind:
-            reason = "executable file not found in $PATH" if code == 127 else "permission denied"
-            told = f'exec: "{word}": {reason}'
+        if isinstance(error, SpawnError) and kind:
+            told = f'exec: "{word}": {error.message}'
         raise InvalidParameterError(
             "OCI runtime exec failed: exec failed: unable to start container process: "
             f"{told}: unknown"

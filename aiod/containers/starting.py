@@ -171,8 +171,6 @@ async def _start_joined(run: Path, spawned: Spawned, pending: list[Attachment]) 
 
 def _command_error(record: ContainerRecord, error: SpawnError) -> str:
     start = "OCI runtime create failed: aiod-runtime: unable to start container process: "
-    if error.kind == "not-found":
-        return f'{start}exec: "{record.path}": executable file not found in $PATH: unknown'
-    if error.kind == "not-executable":
-        return f'{start}exec: "{record.path}": permission denied: unknown'
+    if error.kind:
+        return f'{start}exec: "{record.path}": {error.message}: unknown'
     return f"{start}{error}"

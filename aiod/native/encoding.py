@@ -4,6 +4,7 @@ Owns the layout and the memory, which lives as long as the `Encoded` does; must 
 the steps mean.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op, Step
 
 _HOME_SIZE = 1024
+_NOT_IN_PATH = "executable file not found in $PATH"
 _MOUNTS = (Op.ROOT_BIND, Op.ROOT_MOUNT, Op.MOUNT, Op.BIND)
 
 
@@ -148,11 +150,17 @@ def failure(steps: Sequence[Step], report: Any) -> NativeError:
 
 
 def _command_failure(step: Step, number: int) -> NativeError:
-    """The container's own command: exit code 127 for what is not there, 126 for the rest."""
+    """The container's own command: exit code 127 for what is not there, 126 for the rest.
+
+    In runc's words, by which clients tell one from the other.
+    """
     message = os.strerror(number).lower()
-    kind = "not-found" if number in (2, 20) else "not-executable"
-    if step.op is Op.LOOKUP and kind == "not-found" and "/" not in step.name:
-        message = "executable file not found in $PATH"
+    kind = "not-found" if number in (errno.ENOENT, errno.ENOTDIR) else "not-executable"
+    if step.op is Op.LOOKUP and kind == "not-found":
+        given = step.name.removeprefix('exec "').removesuffix('"')
+        message = f"stat {given}: {message}" if "/" in given else _NOT_IN_PATH
+    elif number == errno.EISDIR:
+        message = f"{message}: {os.strerror(errno.EACCES).lower()}"
     return NativeError(step.name, number, message, kind)
 
 

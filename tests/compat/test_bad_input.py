@@ -216,14 +216,17 @@ def test_answers_like_dockerd(prepared: Engine, peer: Engine, case: Wrong) -> No
 
 
 @pytest.mark.parametrize(
-    ("command", "status", "says"),
+    ("command", "code", "says"),
     [
-        ("no-such", 400, "executable file not found"),
-        ("/etc/not-executable", 400, "permission denied"),
+        ("no-such", 127, 'exec: "no-such": executable file not found in $PATH'),
+        ("/no/such", 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
+        ("/etc/passwd/x", 127, 'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
+        ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
+        ("/etc", 126, "permission denied"),
     ],
 )
 def test_start_that_cannot_execute(
-    prepared: Engine, peer: Engine, command: str, status: int, says: str
+    prepared: Engine, peer: Engine, command: str, code: int, says: str
 ) -> None:
     replies, codes = [], []
     for engine in (prepared, peer):
@@ -233,10 +236,10 @@ def test_start_that_cannot_execute(
             state = api.state(container)
             codes.append((state["Status"], state["ExitCode"], state["Running"]))
             api.remove(container)
-    assert [reply.status for reply in replies] == [status, status], replies[0].message
-    assert codes[0] == codes[1]
-    assert codes[0][1] == {"no-such": 127}.get(command, 126)
+    assert [reply.status for reply in replies] == [400, 400], replies[0].message
+    assert codes[0] == codes[1] == ("created", code, False)
     assert says in replies[0].message
+    assert says in replies[1].message
 
 
 def test_body_too_large(prepared: Engine) -> None:

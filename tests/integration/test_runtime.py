@@ -255,10 +255,11 @@ def test_created_is_not_started(box: Box) -> None:
     ("command", "kind", "message"),
     [
         ("absent", "not-found", "executable file not found in $PATH"),
-        ("/absent", "not-found", "no such file or directory"),
+        ("/absent", "not-found", "stat /absent: no such file or directory"),
+        ("/etc/passwd/x", "not-found", "stat /etc/passwd/x: not a directory"),
         ("not-executable", "not-executable", "permission denied"),
         ("/etc/not-executable", "not-executable", "permission denied"),
-        ("/etc", "not-executable", "is a directory"),
+        ("/etc", "not-executable", "is a directory: permission denied"),
     ],
 )
 def test_command_that_cannot_be_executed(box: Box, command: str, kind: str, message: str) -> None:

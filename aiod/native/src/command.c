@@ -117,7 +117,7 @@ int aiod_step_lookup(struct child *child, const struct aiod_step *step) {
             child->command = step->keys[i];
             return 0;
         }
-        if (error != -ENOENT && error != -ENOTDIR)
+        if ((error != -ENOENT && error != -ENOTDIR) || step->count == 1)
             worst = error;
     }
     return worst;
