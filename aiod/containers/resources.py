@@ -46,6 +46,11 @@ def possible(host: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:
     """`host` without the limits that this kernel has not, and a warning for each, as dockerd."""
     left: dict[str, object] = {}
     warnings = []
+    if host.OomKillDisable and not host.Memory:
+        warnings.append(
+            "OOM killer is disabled for the container, but no memory limit is set, "
+            "this can result in the system running out of resources."
+        )
     if is_unified() and host.OomKillDisable:
         left["OomKillDisable"] = None
         warnings.append("Your kernel does not support OomKillDisable. OomKillDisable discarded.")

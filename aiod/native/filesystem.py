@@ -23,6 +23,7 @@ _LINKS = (
     ("/dev/ptmx", "pts/ptmx"),
 )
 _DEVICE_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+_NOT_SEPARATE = "is not in a separate kernel namespace"
 _MS_REC = 0x4000
 # namespaces(7): those that each ipc namespace has.
 _IPC_SYSCTLS = {
@@ -104,17 +105,15 @@ class Builder:
         """
         path = key if "/" in key else key.replace(".", "/")
         kinds = {namespace.type for namespace in self._container.linux.namespaces}
-        step = f'sysctl "{key}"'
-        if ".." in path.split("/"):
-            raise NativeError(step, 22, "is not in a separate kernel namespace")
+        problem = ""
         if path.startswith("net/"):
-            if "network" not in kinds:
-                raise NativeError(step, 22, "not allowed in host network namespace")
+            problem = "" if "network" in kinds else "not allowed in host network namespace"
         elif path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
-            if "ipc" not in kinds:
-                raise NativeError(step, 22, "not allowed in the host ipc namespace")
+            problem = "" if "ipc" in kinds else "not allowed in host ipc namespace"
         elif path != "kernel/domainname" or "uts" not in kinds:
-            raise NativeError(step, 22, "is not in a separate kernel namespace")
+            problem = _NOT_SEPARATE
+        if problem or ".." in path.split("/"):
+            raise NativeError("linux.sysctl", 22, f'sysctl "{key}" {problem or _NOT_SEPARATE}')
         return f"/proc/sys/{path}"
 
     def _inherited(self) -> Step:
