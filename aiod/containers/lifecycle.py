@@ -109,6 +109,6 @@ class Lifecycle:
             await self._starter.start(entry)
             await self.ledger.change(entry, Move.NOTE, ("restart",))
 
-    async def kill(self, entry: Entry, number: int) -> None:
+    async def kill(self, entry: Entry, number: int, reference: str) -> None:
         """Signal the init. Raises ConflictError if there is none."""
-        await self.stopper.kill(entry, number)
+        await self.stopper.kill(entry, number, reference)

@@ -101,12 +101,7 @@ class ContainerService:
     async def kill(self, reference: str, signal: str) -> None:
         """Signal its init."""
         number = signal_number(signal)
-        entry = self._directory.find(reference)
-        if entry.record.state.status not in RUNNING:
-            raise ConflictError(
-                f"cannot kill container: {reference}: container {entry.record.id} is not running"
-            )
-        await self._lifecycle.kill(entry, number)
+        await self._lifecycle.kill(self._directory.find(reference), number, reference)
 
     async def rename(self, reference: str, name: str) -> None:
         """Give it another name. Raises ConflictError if that is taken."""

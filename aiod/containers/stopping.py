@@ -36,8 +36,8 @@ class Stopper:
         self._remnants = remnants
         self._restarter = restarter
 
-    async def kill(self, entry: Entry, number: int) -> None:
-        """Signal the init. Raises ConflictError if there is none.
+    async def kill(self, entry: Entry, number: int, reference: str) -> None:
+        """Signal the init. Raises ConflictError, with `reference`, if there is none.
 
         One that is being started is signalled once it runs; one that waits for its next start
         will not have it.
@@ -52,8 +52,9 @@ class Stopper:
                     return
         state = entry.record.state
         if state.status not in RUNNING:
-            full = entry.record.id
-            raise ConflictError(f"cannot kill container: {full}: container {full} is not running")
+            raise ConflictError(
+                f"cannot kill container: {reference}: container {entry.record.id} is not running"
+            )
         await self._ledger.decide(entry, lambda record: _signalled(record, number))
         proc.send_signal(state.pid, state.pid_start, number)
         if number == signal.SIGKILL:

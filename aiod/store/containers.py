@@ -34,12 +34,11 @@ class ContainerRepository:
         """Everything there is; a broken row hides no other."""
         found = LoadResult([], [])
         query = "SELECT id, document FROM containers ORDER BY created_ns"
-        async with self._database.reader.execute(query) as cursor:
-            async for container_id, document in cursor:
-                try:
-                    found.records.append(msgspec.json.decode(document, type=ContainerRecord))
-                except msgspec.MsgspecError as error:
-                    found.broken.append((container_id, str(error)))
+        for container_id, document in await self._database.rows(query):
+            try:
+                found.records.append(msgspec.json.decode(document, type=ContainerRecord))
+            except msgspec.MsgspecError as error:
+                found.broken.append((container_id, str(error)))
         return found
 
     async def insert(self, record: ContainerRecord, events: Iterable[EventRecord] = ()) -> None:

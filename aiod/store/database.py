@@ -8,7 +8,7 @@ Owns connections and transactions; must not know what the tables mean. WAL with
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,9 +35,12 @@ class _Job:
 class Database:
     """One writer and one reader on a file that only this daemon opens."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+    ) -> None:
+        self._path = path
         self._writer = writer
-        self.reader = reader
+        self._reader = reader
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue(_WAITING)
         self._closing = False
         self.on_commit: list[Callable[[], None]] = []
@@ -61,7 +64,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 raise InternalError(f"database {path}: {error}") from error
             undo.pop_all()
-        return cls(writer, reader)
+        return cls(path, writer, reader)
 
     async def close(self) -> None:
         """Commit what waits, then close."""
@@ -69,8 +72,16 @@ class Database:
             self._closing = True
             await self._jobs.put(None)
         await self._task
-        await self.reader.close()
+        await self._reader.close()
         await self._writer.close()
+
+    async def rows(self, query: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds that changes nothing. Raises InternalError naming the file."""
+        try:
+            async with self._reader.execute(query, parameters) as cursor:
+                return [tuple(row) for row in await cursor.fetchall()]
+        except sqlite3.Error as error:
+            raise InternalError(f"database {self._path}: {error}") from error
 
     async def transact(self, work: Work[T]) -> T:
         """Run `work` in a transaction and return its result once it is on disk.
@@ -104,7 +115,7 @@ class Database:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 await self._writer.execute("ROLLBACK")
-            failure = InternalError(f"database: {error}")
+            failure = InternalError(f"database {self._path}: {error}")
             for job in jobs:
                 _settle(job.done, failure)
             return
@@ -118,9 +129,12 @@ class Database:
         try:
             outcome = await job.work(self._writer)
         except Exception as error:
+            if not self._writer.in_transaction:
+                # A full disk undoes the whole transaction (sqlite.org/lang_transaction.html).
+                raise
             await self._writer.execute("ROLLBACK TO job")
             unexpected = isinstance(error, sqlite3.Error)
-            outcome = InternalError(f"database: {error}") if unexpected else error
+            outcome = InternalError(f"database {self._path}: {error}") if unexpected else error
         await self._writer.execute("RELEASE job")
         return outcome
 

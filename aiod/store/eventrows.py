@@ -1,6 +1,6 @@
 """How an event becomes a row and a row an event; shared by all who record one.
 
-Must not know who follows the log.
+Owns the bound on how much is kept; must not know who follows the log.
 """
 
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ import aiosqlite
 import msgspec
 
 from aiod.store.records import EventRecord
+
+KEPT = 100_000
+TRIM_EVERY = 1_000
 
 _INSERT = (
     "INSERT INTO events (time_ns, type, action, actor_id, attributes, scope) "
@@ -21,13 +24,20 @@ SELECT = (
 
 
 async def insert(connection: aiosqlite.Connection, events: Iterable[EventRecord]) -> None:
-    """Append `events`, which get their numbers; part of the caller's transaction."""
+    """Append `events`, which get their numbers; part of the caller's transaction.
+
+    The oldest beyond KEPT are forgotten, once in TRIM_EVERY events.
+    """
     for event in events:
         attributes = msgspec.json.encode(event.attributes).decode()
-        await connection.execute(
+        cursor = await connection.execute(
             _INSERT,
             (event.time_ns, event.type, event.action, event.actor_id, attributes, event.scope),
         )
+        if cursor.lastrowid and cursor.lastrowid % TRIM_EVERY == 0:
+            await connection.execute(
+                "DELETE FROM events WHERE seq <= ?", (cursor.lastrowid - KEPT,)
+            )
 
 
 def parse(row: aiosqlite.Row | tuple[object, ...]) -> EventRecord:

@@ -1,7 +1,6 @@
 """The durable event log and those who follow it.
 
-Owns reading, waking followers and the bound on how much is kept; must not know what the
-events mean. Followers read the table by number: one that is slow misses nothing, and one that
+Owns reading and waking followers; must not know what the events mean. Followers read the table by number: one that is slow misses nothing, and one that
 comes back asks from a time on.
 """
 
@@ -16,8 +15,6 @@ from aiod.store import eventrows
 from aiod.store.database import Database
 from aiod.store.records import EventRecord
 
-KEPT = 100_000
-_TRIM_EVERY = 1_000
 _PAGE = 500
 
 
@@ -27,7 +24,6 @@ class EventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._news = asyncio.Event()
-        self._untrimmed = 0
         self.listeners = 0
         database.on_commit.append(self._notify)
 
@@ -39,21 +35,6 @@ class EventLog:
             await eventrows.insert(connection, recorded)
 
         await self._database.transact(work)
-        await self.trim()
-
-    async def trim(self, kept: int = KEPT) -> None:
-        """Forget the oldest beyond `kept`, now and then: looked at once in a thousand calls."""
-        self._untrimmed += 1
-        if self._untrimmed < _TRIM_EVERY and kept == KEPT:
-            return
-        self._untrimmed = 0
-
-        async def work(connection: aiosqlite.Connection) -> None:
-            await connection.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", (kept,)
-            )
-
-        await self._database.transact(work)
 
     def _notify(self) -> None:
         self._news.set()
@@ -61,10 +42,8 @@ class EventLog:
 
     async def last_seq(self) -> int:
         """The number of the newest event; 0 if there is none."""
-        query = "SELECT coalesce(max(seq), 0) FROM events"
-        async with self._database.reader.execute(query) as cursor:
-            row = await cursor.fetchone()
-        return int(row[0]) if row else 0
+        rows = await self._database.rows("SELECT coalesce(max(seq), 0) FROM events")
+        return int(rows[0][0])
 
     async def since(
         self, since_ns: int | None, until_ns: int | None, after_seq: int, limit: int = _PAGE
@@ -77,8 +56,7 @@ class EventLog:
         self, since_ns: int, until_ns: int, after_seq: int, limit: int
     ) -> list[tuple[object, ...]]:
         parameters = (after_seq, since_ns, until_ns, limit)
-        async with self._database.reader.execute(eventrows.SELECT, parameters) as cursor:
-            return [tuple(row) for row in await cursor.fetchall()]
+        return await self._database.rows(eventrows.SELECT, parameters)
 
     async def follow(
         self, *, since_ns: int | None, until_ns: int | None, wait: bool

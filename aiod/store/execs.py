@@ -1,5 +1,6 @@
 """Exec records in SQLite. Must not know how an exec is run."""
 
+import logging
 from collections.abc import Iterable
 
 import aiosqlite
@@ -8,6 +9,8 @@ import msgspec
 from aiod.store import eventrows
 from aiod.store.database import Database
 from aiod.store.records import EventRecord, ExecRecord
+
+log = logging.getLogger(__name__)
 
 
 class ExecRepository:
@@ -19,12 +22,11 @@ class ExecRepository:
     async def load_all(self) -> list[ExecRecord]:
         """Every exec that can be understood; a broken row hides no other."""
         found = []
-        async with self._database.reader.execute("SELECT document FROM execs") as cursor:
-            async for (document,) in cursor:
-                try:
-                    found.append(msgspec.json.decode(document, type=ExecRecord))
-                except msgspec.MsgspecError:
-                    continue
+        for (document,) in await self._database.rows("SELECT document FROM execs"):
+            try:
+                found.append(msgspec.json.decode(document, type=ExecRecord))
+            except msgspec.MsgspecError as error:
+                log.warning("a record in execs cannot be understood: %s", error)
         return found
 
     async def put(self, record: ExecRecord, events: Iterable[EventRecord] = ()) -> None:

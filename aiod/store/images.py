@@ -25,12 +25,11 @@ class ImageRepository:
         """Every image; a record that cannot be read hides no other."""
         images: list[ImageRecord] = []
         unreadable: list[str] = []
-        async with self._database.reader.execute("SELECT id, document FROM images") as cursor:
-            async for image_id, document in cursor:
-                try:
-                    images.append(msgspec.json.decode(document, type=ImageRecord))
-                except (msgspec.MsgspecError, UnicodeError):
-                    unreadable.append(image_id)
+        for image_id, document in await self._database.rows("SELECT id, document FROM images"):
+            try:
+                images.append(msgspec.json.decode(document, type=ImageRecord))
+            except (msgspec.MsgspecError, UnicodeError):
+                unreadable.append(image_id)
         return LoadedImages(tuple(images), tuple(unreadable))
 
     async def put_all(

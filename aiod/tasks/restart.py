@@ -38,7 +38,11 @@ def wanted_at_boot(policy: RestartSettings, state: RunState) -> bool:
 
     `always` forgets at a daemon's start that it was stopped by hand; `unless-stopped` does not.
     """
-    return policy.Name == "always" and state.started_ns > 0
+    if not state.started_ns:
+        return False
+    return policy.Name == "always" or (
+        policy.Name == "unless-stopped" and not state.manually_stopped
+    )
 
 
 def retry(policy: RestartSettings, state: RunState) -> Retry | None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -307,7 +308,9 @@ def test_events_have_no_gap(daemon: AiodDaemon) -> None:
     daemon.restart()
     with daemon.api() as api:
         api.remove(witness.container)
-    flags = ("--since", "1h", "--until", "0s", "--filter", f"container={witness.container}")
+    # The docker command cuts a duration, such as `0s`, to whole seconds.
+    until = f"{time.time():.9f}"
+    flags = ("--since", "1h", "--until", until, "--filter", f"container={witness.container}")
     lines = daemon.docker("events", *flags, "--format", "{{.Action}}").stdout.split()
     assert lines == ["create", "start", "die", "destroy"]
     finish(daemon)

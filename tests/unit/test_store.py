@@ -14,10 +14,12 @@ import aiosqlite
 import pytest
 
 from aiod.errors import ConflictError, InternalError, NotFoundError
+from aiod.store import eventrows
 from aiod.store.containers import ContainerRepository
 from aiod.store.database import Database
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
+from aiod.store.migrations import MIGRATIONS
 from aiod.store.models import ContainerConfig, ExecConfig, HostConfig, NetworkingConfig
 from aiod.store.records import ContainerRecord, EventRecord, ExecRecord
 
@@ -55,8 +57,7 @@ async def test_a_failing_transaction_undoes_itself_alone(database: Database) -> 
     )
     assert results[0] == 7
     assert isinstance(results[1], ValueError)
-    async with database.reader.execute("SELECT id FROM images") as cursor:
-        assert [row[0] for row in await cursor.fetchall()] == ["a"]
+    assert await database.rows("SELECT id FROM images") == [("a",)]
 
 
 async def test_many_waiting_transactions_share_a_commit(database: Database) -> None:
@@ -131,14 +132,147 @@ async def test_slow_follower_misses_nothing(database: Database) -> None:
     assert log.listeners == 0
 
 
-async def test_events_by_time_and_trimmed(database: Database) -> None:
+async def test_events_by_time(database: Database) -> None:
     log = EventLog(database)
     await log.append([happening(str(n), n) for n in range(10)])
     past = [e.action async for e in log.follow(since_ns=3, until_ns=5, wait=False)]
     assert past == ["3", "4", "5"]
-    await log.trim(kept=2)
-    assert [e.action for e in await log.since(None, None, 0)] == ["8", "9"]
     assert await log.last_seq() == 10
+
+
+async def test_event_log_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever records the events; numbers go on, and none is given twice."""
+    monkeypatch.setattr(eventrows, "KEPT", 20)
+    monkeypatch.setattr(eventrows, "TRIM_EVERY", 10)
+    repository, log = ContainerRepository(database), EventLog(database)
+    for n in range(95):
+        await repository.insert(record(str(n), f"n{n}"), [happening(str(n))])
+    kept = [e.seq for e in await log.since(None, None, 0)]
+    assert kept == list(range(71, 96))
+    monkeypatch.setattr(eventrows, "KEPT", 0)
+    await log.append([happening("x") for _ in range(5)])
+    assert await log.since(None, None, 0) == []
+    await log.append([happening("next")])
+    assert [e.seq for e in await log.since(None, None, 0)] == [101]
+
+
+async def test_one_undecodable_event_hides_no_other(database: Database, tmp_path: Path) -> None:
+    log = EventLog(database)
+    await log.append([happening(str(n)) for n in range(3)])
+    connection = sqlite3.connect(tmp_path / "d.db")
+    with connection:
+        connection.execute("UPDATE events SET attributes = '{' WHERE seq = 2")
+    connection.close()
+    past = [e.action async for e in log.follow(since_ns=0, until_ns=2, wait=False)]
+    assert past == ["0", "2"]
+
+
+def pragma(path: Path, name: str) -> object:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+    finally:
+        connection.close()
+
+
+async def test_settings_that_durability_stands_on(database: Database, tmp_path: Path) -> None:
+    async def settings(connection: aiosqlite.Connection) -> list[object]:
+        found = []
+        for name in ("synchronous", "foreign_keys"):
+            async with connection.execute(f"PRAGMA {name}") as cursor:
+                row = await cursor.fetchone()
+                assert row is not None
+                found.append(row[0])
+        return found
+
+    full, on = 2, 1
+    assert await database.transact(settings) == [full, on]
+    assert pragma(tmp_path / "d.db", "journal_mode") == "wal"
+    query = "SELECT name, strict FROM pragma_table_list WHERE schema = 'main'"
+    tables = {name: strict for name, strict in await database.rows(query) if name[:7] != "sqlite_"}
+    assert tables == dict.fromkeys(("containers", "execs", "images", "events"), 1)
+
+
+async def test_a_value_of_another_type_is_refused(database: Database) -> None:
+    async def wrong(connection: aiosqlite.Connection) -> None:
+        await connection.execute(
+            "INSERT INTO containers VALUES ('i', 'n', 'm', 's', 'not a time', '')"
+        )
+
+    with pytest.raises(InternalError, match="cannot store TEXT value in INTEGER column"):
+        await database.transact(wrong)
+
+
+async def test_a_new_database_gets_every_migration(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    assert pragma(path, "user_version") == 0
+    await (await Database.open(path)).close()
+    assert pragma(path, "user_version") == len(MIGRATIONS)
+
+
+async def test_a_current_database_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "d.db"
+    for _ in range(2):
+        database = await Database.open(path)
+        repository = ContainerRepository(database)
+        if not (await repository.load_all()).records:
+            await repository.insert(record("1", "one"))
+        await database.close()
+    database = await Database.open(path)
+    assert (await ContainerRepository(database).load_all()).records == [record("1", "one")]
+    await database.close()
+
+
+async def test_a_migration_happens_wholly_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next release's migration fails halfway: what was there is there, and opens again."""
+    path = tmp_path / "d.db"
+    database = await Database.open(path)
+    await ContainerRepository(database).insert(record("1", "one"))
+    await database.close()
+    halfway = (*MIGRATIONS, ("DROP TABLE containers", "CREATE TABLE images (id TEXT)"))
+    with monkeypatch.context() as patched:
+        patched.setattr("aiod.store.database.MIGRATIONS", halfway)
+        with pytest.raises(InternalError, match="table images already exists"):
+            await Database.open(path)
+    database = await Database.open(path)
+    assert len((await ContainerRepository(database).load_all()).records) == 1
+    await database.close()
+
+
+async def test_a_full_database_says_so_and_loses_nothing(database: Database) -> None:
+    """SQLite's own limit; tests/integration fills a real file system."""
+    repository = ContainerRepository(database)
+    await repository.insert(record("1", "one"))
+
+    async def limit(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA max_page_count=1")
+
+    async def lift(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA max_page_count=1000000")
+
+    await database.transact(limit)
+    with pytest.raises(InternalError, match=r"d\.db: database or disk is full"):
+        for n in range(2, 2000):
+            await repository.insert(record(str(n), f"n{n}" + "x" * 1000))
+    before = len((await repository.load_all()).records)
+    await database.transact(lift)
+    await repository.insert(record("last", "last"))
+    assert len((await repository.load_all()).records) == before + 1
+
+
+async def test_a_read_only_database_says_so(database: Database) -> None:
+    repository = ContainerRepository(database)
+    await repository.insert(record("1", "one"))
+
+    async def forbid(connection: aiosqlite.Connection) -> None:
+        await connection.execute("PRAGMA query_only=ON")
+
+    await database.transact(forbid)
+    with pytest.raises(InternalError, match="readonly database"):
+        await repository.insert(record("2", "two"))
+    assert [r.id for r in (await repository.load_all()).records] == ["1"]
 
 
 async def test_database_of_a_later_release_is_refused(tmp_path: Path) -> None:
@@ -153,8 +287,32 @@ async def test_database_of_a_later_release_is_refused(tmp_path: Path) -> None:
 async def test_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.db"
     path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(InternalError, match=r"bad\.db"):
+    with pytest.raises(InternalError, match=r"bad\.db: file is not a database"):
         await Database.open(path)
+    assert path.read_bytes() == b"no database at all" * 100
+
+
+async def test_damaged_pages_are_an_error_and_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "bad.db"
+    database = await Database.open(path)
+    repository = ContainerRepository(database)
+    for n in range(100):
+        await repository.insert(record(str(n), f"n{n}" * 100))
+    await database.close()
+    data = path.read_bytes()
+    damaged = data[:8192] + b"\xff" * (len(data) - 8192)
+    path.write_bytes(damaged)
+    with pytest.raises(InternalError, match=r"bad\.db: database disk image is malformed"):
+        await _load(path)
+    assert path.read_bytes() == damaged
+
+
+async def _load(path: Path) -> None:
+    database = await Database.open(path)
+    try:
+        await ContainerRepository(database).load_all()
+    finally:
+        await database.close()
 
 
 _WRITER = """
