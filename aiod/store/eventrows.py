@@ -34,10 +34,9 @@ async def insert(connection: aiosqlite.Connection, events: Iterable[EventRecord]
             _INSERT,
             (event.time_ns, event.type, event.action, event.actor_id, attributes, event.scope),
         )
-        if cursor.lastrowid and cursor.lastrowid % TRIM_EVERY == 0:
-            await connection.execute(
-                "DELETE FROM events WHERE seq <= ?", (cursor.lastrowid - KEPT,)
-            )
+        newest = cursor.lastrowid or 0
+        if newest % TRIM_EVERY == 0:
+            await connection.execute("DELETE FROM events WHERE seq <= ?", (newest - KEPT,))
 
 
 def parse(row: aiosqlite.Row | tuple[object, ...]) -> EventRecord:

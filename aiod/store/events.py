@@ -1,7 +1,7 @@
 """The durable event log and those who follow it.
 
-Owns reading and waking followers; must not know what the events mean. Followers read the table by number: one that is slow misses nothing, and one that
-comes back asks from a time on.
+Owns reading and waking followers; must not know what the events mean. Followers read the table
+by number: one that is slow misses nothing, and one that comes back asks from a time on.
 """
 
 import asyncio
