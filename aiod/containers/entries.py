@@ -66,6 +66,11 @@ class Entry:
         self.noticed = asyncio.Event()
         self.ended = asyncio.Event()
 
+    def no_longer_pending(self, attachment: Attachment) -> None:
+        """Its client went away before a start."""
+        if attachment in self.pending:
+            self.pending.remove(attachment)
+
     def wait(self, condition: str) -> Waiter:
         """Register a wait for `not-running`, `next-exit` or `removed`.
 

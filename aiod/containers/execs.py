@@ -6,6 +6,7 @@ Owns their records; must not know HTTP, nor how a process enters a container.
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import NoReturn
 
 import msgspec
@@ -22,6 +23,7 @@ from aiod.containers.streams import Attachment
 from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
 from aiod.native import proc
 from aiod.shim import protocol
+from aiod.shim.proto.aiod.shim.v1 import StartResponse
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.store.models import ExecConfig
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 STARTED = failpoints.declare("exec.started")
 
+_KEPT = 100  # ended execs of one container that can still be inspected
 UNKNOWN_EXIT = 137
 """Of an exec that ended with nobody to see it, as all do when their container's init ends."""
 
@@ -55,17 +58,21 @@ class Execs:
         self._lifecycle = lifecycle
         self._records: dict[str, ExecRecord] = {}
         self._starting: set[str] = set()
+        self._ended_ids: dict[str, deque[str]] = {}
 
     async def load(self) -> None:
         """Take up what is on record."""
         self._records = {found.id: found for found in await self._repository.load_all()}
+        for found in sorted(self._records.values(), key=lambda found: found.created_ns):
+            if found.status == "exited":
+                self._ended_ids.setdefault(found.container_id, deque()).append(found.id)
 
     def ids(self, container_id: str) -> list[str]:
-        """The execs under way."""
+        """The execs that have not ended."""
         return [
             found.id
             for found in self._records.values()
-            if found.container_id == container_id and found.status == "running"
+            if found.container_id == container_id and found.status != "exited"
         ]
 
     async def create(self, reference: str, config: ExecConfig) -> str:
@@ -93,47 +100,59 @@ class Execs:
             raise ConflictError(f"Error: Exec command {exec_id} has already run")
         entry = self._directory.find(record.container_id)
         _check_running(entry)
+        made = Attachment(
+            stdin=record.config.AttachStdin, stdout=record.config.AttachStdout,
+            stderr=record.config.AttachStderr, past=None, stream=True,
+            settle=lambda: self.look(entry.record.id, exec_id),
+        )  # fmt: skip
         self._starting.add(exec_id)
+        joined = None if detach else made
         try:
-            return await self._start(entry, record, detach, console_size)
-        except (AiodError, SpawnError, OSError) as error:
-            await self._failed(record, error)
-        finally:
-            self._starting.discard(exec_id)
+            await self._lifecycle.tasks.whole(self._start(entry, record, joined, console_size))
+        except BaseException:
+            await made.leave()
+            raise
+        return joined
 
     async def _start(
         self,
         entry: Entry,
         record: ExecRecord,
-        detach: bool,
+        joined: Attachment | None,
         console_size: tuple[int, int] | None,
-    ) -> Attachment | None:
+    ) -> None:
+        try:
+            started = await self._execute(entry, record, joined, console_size)
+        except (AiodError, SpawnError, OSError) as error:
+            await self._failed(record, error)
+        else:
+            failpoints.reach(STARTED)
+            await self._running(record, started.pid, started.start_time)
+            self._lifecycle.exec_noticed(record.container_id, record.id)
+        finally:
+            self._starting.discard(record.id)
+
+    async def _execute(
+        self,
+        entry: Entry,
+        record: ExecRecord,
+        joined: Attachment | None,
+        console_size: tuple[int, int] | None,
+    ) -> StartResponse:
         config, run = record.config, self._paths.shim(entry.record.id)
         process = await asyncio.to_thread(
             self._lifecycle.preparer.exec_process, entry.record, config, console_size
         )
-        made = Attachment(
-            stdin=config.AttachStdin, stdout=config.AttachStdout, stderr=config.AttachStderr,
-            past=None, stream=True,
-            settle=lambda: self.look(entry.record.id, record.id),
-        )  # fmt: skip
         client = ShimClient(run)
         try:
             await client.exec(
                 record.id, process, terminal=config.Tty, open_stdin=config.AttachStdin
             )
-            if not detach:
-                await made.bind(ShimClient(run), record.id)
-            started = await client.start(record.id)
-        except BaseException:
-            await made.__aexit__()
-            raise
+            if joined is not None:
+                await joined.bind(ShimClient(run), record.id)
+            return await client.start(record.id)
         finally:
             client.close()
-        failpoints.reach(STARTED)
-        await self._running(record, started.pid, started.start_time)
-        self._lifecycle.exec_noticed(record.container_id, record.id)
-        return None if detach else made
 
     async def _failed(self, record: ExecRecord, error: Exception) -> NoReturn:
         kind = error.kind if isinstance(error, SpawnError) else ""
@@ -155,6 +174,24 @@ class Execs:
         owner = self._directory.find(record.container_id).record
         await self._repository.put(record, (exec_event(owner, record, action),))
         self._records[record.id] = record
+        if record.status == "exited":
+            await self._keep_last(record)
+
+    async def _keep_last(self, record: ExecRecord) -> None:
+        """Forget who ended long before `record` did."""
+        ended = self._ended_ids.setdefault(record.container_id, deque())
+        ended.append(record.id)
+        while len(ended) > _KEPT:
+            oldest = ended.popleft()
+            self._records.pop(oldest, None)
+            await self._repository.delete(oldest)
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone, and with it what was on record."""
+        self._ended_ids.pop(container_id, None)
+        gone = [found.id for found in self._records.values() if found.container_id == container_id]
+        for exec_id in gone:
+            del self._records[exec_id]
 
     async def _running(self, record: ExecRecord, pid: int, start: int) -> None:
         running = msgspec.structs.replace(record, status="running", pid=pid, pid_start=start)

@@ -5,7 +5,7 @@ import msgspec
 from aiod.store.records import ExecRecord
 
 
-class Executed(msgspec.Struct, frozen=True):
+class Executed(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked to be executed."""
 
     tty: bool

@@ -6,7 +6,7 @@ Must not know HTTP, nor how a shim passes bytes on.
 from pathlib import Path
 
 from aiod.config import Paths
-from aiod.containers.entries import RUNNING, Directory
+from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.happenings import event
 from aiod.containers.looking import Looking
 from aiod.containers.options import AttachOptions, LogOptions
@@ -39,20 +39,33 @@ class Joiner:
         made = Attachment(
             stdin=options.stdin, stdout=options.stdout, stderr=options.stderr,
             past=past, stream=options.stream,
+            left=entry.no_longer_pending,
         )  # fmt: skip
         if not options.stream:
             return made
-        async with entry.verb:
-            if entry.record.state.status is Status.PAUSED:
-                raise ConflictError(
-                    "cannot attach to a paused container, unpause the container before attach"
-                )
-            if entry.record.state.status is Status.RUNNING:
-                await made.bind(ShimClient(self._paths.shim(entry.record.id)))
-            else:
-                entry.pending.append(made)
-        await self._events.append((event(entry.record, "attach"),))
+        try:
+            await self._join(entry, made)
+            await self._events.append((event(entry.record, "attach"),))
+        except BaseException:
+            await made.leave()
+            raise
         return made
+
+    async def _join(self, entry: Entry, made: Attachment) -> None:
+        """Now, or at the start: a verb that is under way decides which it is."""
+        if entry.record.state.status is not Status.RUNNING:
+            async with entry.verb:
+                if entry.record.state.status not in RUNNING:
+                    entry.pending.append(made)
+                    return
+        if entry.record.state.status is Status.PAUSED:
+            raise ConflictError(
+                "cannot attach to a paused container, unpause the container before attach"
+            )
+        try:
+            await made.bind(ShimClient(self._paths.shim(entry.record.id)))
+        except OSError as error:
+            raise ConflictError(f"container {entry.record.id} is not running") from error
 
     async def detached(self, reference: str) -> None:
         """A client left by its keys."""

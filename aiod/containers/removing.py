@@ -10,6 +10,7 @@ from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers import restarting
 from aiod.containers.entries import RUNNING, Directory, Entry
+from aiod.containers.execs import Execs
 from aiod.containers.happenings import event
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.states import Move
@@ -31,11 +32,13 @@ class Remover:
         repository: ContainerRepository,
         directory: Directory,
         lifecycle: Lifecycle,
+        execs: Execs,
     ) -> None:
         self._paths = paths
         self._repository = repository
         self._directory = directory
         self._lifecycle = lifecycle
+        self._execs = execs
         self.broken: set[str] = set()
 
     async def remove(
@@ -87,6 +90,7 @@ class Remover:
         await self._repository.delete(entry.record.id, (event(entry.record, "destroy"),))
         failpoints.reach(REMOVED)
         self._directory.drop(entry.record)
+        self._execs.forget(entry.record.id)
         for attachment in entry.pending:
             attachment.give_up()
         entry.announce("not-running", "next-exit", "removed")

@@ -50,8 +50,8 @@ class ContainerService:
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
         joiner = Joiner(paths, events, directory, looking)
-        self._remover = Remover(paths, repository, directory, self._lifecycle)
         self.execs = Execs(paths, execs, events, directory, self._lifecycle)
+        self._remover = Remover(paths, repository, directory, self._lifecycle, self.execs)
         self._lifecycle.hooks.remove_ended = self._remover.remove_ended
         self._lifecycle.hooks.exec_noticed = self.execs.look
         self._lifecycle.hooks.settle_execs = self.execs.settle

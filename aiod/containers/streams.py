@@ -30,37 +30,57 @@ class Attachment:
         past: AsyncGenerator[LogEntry, None] | None,
         stream: bool,
         settle: Callable[[], Awaitable[None]] = _nothing,
+        left: "Callable[[Attachment], None]" = lambda _: None,
     ) -> None:
         self._wanted = (stdin, stdout, stderr)
         self._past = past
         self._follow = stream
         self._settle = settle
+        self._left = left
+        self._has_left = False
         self._client: ShimClient | None = None
         self._stream: AttachStream | None = None
         self._bound = asyncio.Event()
 
     async def bind(self, client: ShimClient, exec_id: str = "") -> None:
-        """Join the running process; `client` is then the attachment's to close."""
-        self._client = client
+        """Join the running process; `client` is the attachment's to close."""
         stdin, stdout, stderr = self._wanted
-        self._stream = await client.attach(exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
+        try:
+            stream = await client.attach(exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
+        except BaseException:
+            client.close()
+            raise
+        self._client, self._stream = client, stream
         self._bound.set()
+        if self._has_left:
+            await self._hang_up()
 
     def give_up(self) -> None:
         """It will not be started: the stream ends."""
         self._bound.set()
+
+    async def leave(self) -> None:
+        """Part from the process, or from the wait for it; also before `bind`, or during it."""
+        self._has_left = True
+        self._left(self)
+        await self._hang_up()
+        self.give_up()
+
+    async def _hang_up(self) -> None:
+        stream, client = self._stream, self._client
+        self._stream = self._client = None
+        if stream is not None:
+            await stream.close()
+        if client is not None:
+            client.close()
 
     async def __aenter__(self) -> "Attachment":
         """The process's side."""
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Hang up."""
-        if self._stream is not None:
-            await self._stream.close()
-        if self._client is not None:
-            self._client.close()
-        self.give_up()
+        """Part."""
+        await self.leave()
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         """What was logged, if asked for, and then what comes."""
