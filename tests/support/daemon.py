@@ -19,6 +19,7 @@ class AiodDaemon(Engine):
     """`python -m aiod serve` in its own directories (short: a socket's path has 108 bytes)."""
 
     name = "aiod"
+    module = "aiod"
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
@@ -28,7 +29,7 @@ class AiodDaemon(Engine):
     def command(self) -> list[str]:
         """The daemon as a module of this interpreter."""
         flags = ["--root", str(self.paths.root), "--state", str(self.paths.state)]
-        return [sys.executable, "-m", "aiod", "serve", *flags, "--host", self.host]
+        return [sys.executable, "-m", self.module, "serve", *flags, "--host", self.host]
 
     def ensure_base(self) -> None:
         """Nothing to do: `base` is built in."""
