@@ -3,13 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.support import leaks
+from tests.support import leaks, watched
 from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
 from tests.support.engine import Engine
@@ -64,11 +64,12 @@ def scratch(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.stash[_SCRATCH]
 
 
-def _running(engine: Engine) -> Iterator[Engine]:
+def _running(engine: Engine, check: Callable[[], None] = lambda: None) -> Iterator[Engine]:
     try:
         engine.start()
         engine.ensure_base()
         yield engine
+        check()
     finally:
         engine.destroy()
 
@@ -81,8 +82,10 @@ def dockerd(scratch: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def aiod(scratch: Path) -> Iterator[Engine]:
-    """One aiod for the session, for tests that do not hurt it."""
-    yield from _running(AiodDaemon(scratch / str(next(_numbers))))
+    """One aiod for the session, for tests that do not hurt it; its loop is never blocked."""
+    engine = AiodDaemon(scratch / str(next(_numbers)))
+    engine.module = "tests.support.watched"
+    yield from _running(engine, lambda: watched.assert_never_blocked(engine.log))
 
 
 @pytest.fixture(scope="session")

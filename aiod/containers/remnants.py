@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
+from aiod.containers import resources
 from aiod.native import cgroups, proc
 from aiod.native.errors import NativeError
 from aiod.store.records import RunState
@@ -46,7 +47,7 @@ class Remnants:
 
     def cgroup(self, name: str) -> cgroups.Cgroup:
         """A container's cgroup, or another below the daemon's."""
-        return cgroups.Cgroup(cgroups.detect_layout(), f"{self._parent}/{name}")
+        return cgroups.Cgroup(resources.layout(), f"{self._parent}/{name}")
 
     def remove_cgroup(self, name: str) -> None:
         """Kill what is in it and take it away; what resists is logged."""

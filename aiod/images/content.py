@@ -2,14 +2,15 @@
 
 Owns `content/blobs/sha256` and the files in `content/ingest`. A blob is either whole and
 on disk under its name, or not there. Must not know what a blob means or who needs it.
-Everything here blocks: call it from a thread.
+Everything here but `ingest_file` blocks: call it from a thread.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -85,15 +86,21 @@ class ContentStore:
             raise InternalError(f"blob {digest} is damaged: its content has another digest")
         return data
 
-    @contextlib.contextmanager
-    def ingest_file(self) -> Iterator[IO[bytes]]:
-        """A scratch file in the ingest directory, readable and writable, gone afterwards."""
+    @contextlib.asynccontextmanager
+    async def ingest_file(self) -> AsyncIterator[IO[bytes]]:
+        """A scratch file, readable and writable, without a name: gone at its end or a crash's."""
+        file = await asyncio.to_thread(self._scratch)
+        try:
+            yield file
+        finally:
+            # Freeing gigabytes takes the file system a while.
+            await asyncio.shield(asyncio.to_thread(file.close))
+
+    def _scratch(self) -> IO[bytes]:
         path = self._ingest / f"spool-{secrets.token_hex(8)}"
-        with path.open("x+b", buffering=0) as file:
-            try:
-                yield file
-            finally:
-                path.unlink()
+        file = path.open("x+b", buffering=0)
+        path.unlink()
+        return file
 
     def write(self, data: bytes) -> Blob:
         """Store bytes that are already in memory."""

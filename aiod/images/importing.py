@@ -41,7 +41,7 @@ async def import_tar(
     `created` is an RFC 3339 time, None for a config that says none. Raises
     InvalidParameterError for a hostile or damaged tar.
     """
-    with stores.content.ingest_file() as file:
+    async with stores.content.ingest_file() as file:
         await spool(body, file, stores.limits)
         blob, diff_id = await run_to_end(lambda stop: _ingest(file, stores, stop))
     failpoints.reach(LAYER_STORED)

@@ -66,12 +66,12 @@ async def _write(file: IO[bytes], data: bytearray) -> None:
 @contextlib.asynccontextmanager
 async def opened(body: AsyncIterable[bytes], stores: Stores) -> AsyncIterator[Archive]:
     """The archive in `body`, plain or compressed; its scratch files go afterwards."""
-    with contextlib.ExitStack() as files:
-        packed = files.enter_context(stores.content.ingest_file())
+    async with contextlib.AsyncExitStack() as files:
+        packed = await files.enter_async_context(stores.content.ingest_file())
         await spool(body, packed, stores.limits)
         plain = packed
         if await run_to_end(lambda stop: is_compressed(packed)):
-            plain = files.enter_context(stores.content.ingest_file())
+            plain = await files.enter_async_context(stores.content.ingest_file())
             await run_to_end(lambda stop: _unpack(packed, plain, stores.limits, stop))
         failpoints.reach(BODY_STORED)
         archive = await run_to_end(lambda stop: Archive(plain))
