@@ -21,14 +21,15 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--root", type=_PATH, default=DEFAULT_ROOT, show_default=True)
 @click.option("--state", type=_PATH, default=DEFAULT_STATE, show_default=True)
-@click.option("--host", help=f"The daemon to look for.  [{DEFAULT_HOST}]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def doctor(root: Path, state: Path, host: str | None, as_json: bool) -> None:
+@click.pass_context
+def doctor(ctx: click.Context, /, root: Path, state: Path, as_json: bool) -> None:
     """Say what this machine has of what aiod needs, and what to do about the rest.
 
     Exit code 0 when aiod can run here, 1 when something that it needs is missing.
     """
-    address = host or (DEFAULT_HOST if state == DEFAULT_STATE else f"unix://{state}/aiod.sock")
+    address = DEFAULT_HOST if state == DEFAULT_STATE else f"unix://{state}/aiod.sock"
+    address = (ctx.obj or {}).get("host") or address
     findings = examine(Subject(Paths(root, state), address))
     if as_json:
         document = {"canRun": can_run(findings), "findings": [asdict(each) for each in findings]}

@@ -16,11 +16,14 @@ from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it tries namespaces")
 
-DOCTOR = [sys.executable, "-m", "aiod", "doctor"]
+AIOD = (sys.executable, "-m", "aiod")
+DOCTOR = [*AIOD, "doctor"]
 
 
-def _doctor(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = [*under, *DOCTOR, *arguments]
+def _doctor(
+    *arguments: str, under: tuple[str, ...] = (), host: str = ""
+) -> subprocess.CompletedProcess[str]:
+    command = [*under, *AIOD, *(("-H", host) if host else ()), "doctor", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -126,8 +129,8 @@ def test_without_programs_that_are_a_convenience(tmp_path: Path) -> None:
 
 
 def test_a_running_daemon_is_found(daemon: AiodDaemon) -> None:
-    found = _verdicts(_doctor("--json", "--host", daemon.host))
+    found = _verdicts(_doctor("--json", host=daemon.host))
     assert found["daemon"]["verdict"] == "ok"
     daemon.sigkill()
-    found = _verdicts(_doctor("--json", "--host", daemon.host))
+    found = _verdicts(_doctor("--json", host=daemon.host))
     assert found["daemon"]["verdict"] == "note"
