@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from aiod.native import hooks, plan, proc, records, runtime, spec
+from aiod.native import hooks, plan, proc, records, runtime, seccomp, spec
 from aiod.native.errors import NativeError
 from aiod.native.records import Directory, Record
 
@@ -82,8 +82,6 @@ class Runtime:
             undo.callback(directory.remove)
             directory.save_config(config)
             if container.linux.seccomp is not None:
-                from aiod.native import seccomp  # libseccomp's bindings, only for who has a profile
-
                 seccomp.save(container.linux.seccomp, directory.path)
             path = container.linux.cgroups_path or f"/aiod-runtime/{container_id}"
             cgroup = self.open_cgroup(path)

@@ -7,7 +7,7 @@ process", "Linux Process"); capabilities(7), seccomp(2).
 
 from pathlib import Path
 
-from aiod.native import spec
+from aiod.native import seccomp, spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Capabilities, Flag, Op, Step
 
@@ -113,8 +113,6 @@ def seccomp_filter(profile: spec.Seccomp | None, bundle: Path) -> list[Step]:
     """
     if profile is None:
         return []
-    from aiod.native import seccomp  # libseccomp's bindings, only for who has a profile
-
     flags = seccomp.flags_of(profile)
     program = seccomp.load(profile, bundle)
     return [Step(Op.SECCOMP, "install the seccomp filter", program=program, flags=flags)]
