@@ -47,6 +47,11 @@ class Paths:
         return self.root / "overlay"
 
     @property
+    def init_layer(self) -> Path:
+        """What every container's root has over its image: mount points, `/.dockerenv`."""
+        return self.root / "init"
+
+    @property
     def containers(self) -> Path:
         """One directory per container record."""
         return self.root / "containers"

@@ -36,7 +36,8 @@ class Preparer:
             made.mkdir(parents=True, exist_ok=True)
         make_bind_sources(record.host.Binds or ())
         _write_etc(own, record)
-        layers = self._layers(record)
+        _make_init_layer(self._paths.init_layer)
+        layers = [self._paths.init_layer, *self._layers(record)]
         who = self._identity(record, record.config.User)
         container = bundle.build(record, who, bundle.Places(tuple(layers), own))
         bundle.write(container, run, protocol.CONFIG_FILE)
@@ -77,6 +78,19 @@ def _log(record: ContainerRecord) -> protocol.LogConfig:
     driver = record.host.LogConfig.Type or "json-file"
     size, files = size_of(settings.get("max-size", "")), int(settings.get("max-file", "1"))
     return protocol.LogConfig(driver, record.log_path, size, files)
+
+
+def _make_init_layer(directory: Path) -> None:
+    """One for all containers; so that their own layers have only what they wrote themselves.
+
+    Programs take `/.dockerenv` for the sign of a container.
+    """
+    sign = directory / ".dockerenv"
+    if sign.exists():
+        return
+    for name in ("dev", "proc", "sys"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    sign.touch(0o755)
 
 
 def make_bind_sources(binds: Iterable[str]) -> None:

@@ -133,7 +133,10 @@ def attach(rules: Iterable[spec.DeviceCgroup], directory: Path) -> None:
     Raises NativeError.
     """
     program = assemble(policy(rules))
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NativeError(f'{_STEP} of "{directory}"', error.errno or 0) from error
     with contextlib.ExitStack() as opened:
         opened.callback(os.close, descriptor)
         before = _attached(descriptor)

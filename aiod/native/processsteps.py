@@ -18,6 +18,7 @@ RLIMITS = (
 )  # fmt: skip
 _DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3), where the environment has none
 _DEFAULT_UMASK = 0o022
+_LARGEST_ID = (1 << 32) - 2  # -1 is "as it is" to setresuid(2)
 _UNLIMITED = (1 << 64) - 1
 
 
@@ -29,6 +30,9 @@ def settle(process: spec.Process, filters: list[Step]) -> list[Step]:
     directory is entered as root, and again as the user if only the user may.
     """
     user = process.user
+    for number in (user.uid, user.gid, *user.additional_gids):
+        if not 0 <= number <= _LARGEST_ID:
+            raise NativeError("process.user", 22, f"no id: {number}")
     umask = _DEFAULT_UMASK if user.umask is None else user.umask
     rights = process.capabilities or spec.Capabilities()
     steps = [_rlimit(limit) for limit in process.rlimits]

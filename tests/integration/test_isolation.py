@@ -245,6 +245,11 @@ def test_main_group_is_a_further_one(aiod: Engine) -> None:
     assert words == ["5", "7"]
 
 
+def test_the_sign_of_a_container(aiod: Engine) -> None:
+    script = "ls -l /.dockerenv; ls -a / | grep -c env"
+    assert run(aiod, "base", "sh", "-c", script).split()[0] == "-rwxr-xr-x"
+
+
 def test_working_directory_is_made(aiod: Engine) -> None:
     assert run(aiod, "-w", "/a/b", "base", "pwd") == "/a/b\n"
 
