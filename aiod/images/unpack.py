@@ -251,6 +251,8 @@ class _Unpacker:
             os.link(target[-1], parts[-1], src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError as error:
             raise _no_target(target) from error
+        except PermissionError as error:
+            raise InvalidParameterError("refused: a hard link to a directory") from error
         finally:
             os.close(source)
 

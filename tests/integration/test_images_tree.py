@@ -1,14 +1,11 @@
 """What layers unpack to: the same archives, loaded by dockerd, show the same tree."""
 
 import hashlib
-import io
-import json
 import os
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,34 +15,9 @@ from aiod.store.database import Database
 from aiod.store.images import ImageRepository
 from tests.support import rootfs, trees
 from tests.support.engine import Engine
+from tests.support.layertars import Member, directory, docker_archive, layer, link, member
 
-Member = tuple[tarfile.TarInfo, bytes]
-SHORT, LONG = "short", "n" * 120 + "/" + "m" * 200
-
-
-def member(name: str, data: bytes = b"", **fields: Any) -> Member:
-    info = tarfile.TarInfo(name)
-    info.mtime, info.mode = 1_600_000_000, 0o644
-    info.size = len(data)
-    for key, value in fields.items():
-        setattr(info, key, value)
-    return info, data
-
-
-def directory(name: str, mode: int = 0o755, **fields: Any) -> Member:
-    return member(name, type=tarfile.DIRTYPE, mode=mode, **fields)
-
-
-def link(name: str, target: str, kind: bytes = tarfile.LNKTYPE) -> Member:
-    return member(name, type=kind, linkname=target)
-
-
-def layer(members: Iterable[Member], form: int = tarfile.PAX_FORMAT) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=form, errors="surrogateescape") as tar:
-        for info, data in members:
-            tar.addfile(info, io.BytesIO(data))
-    return out.getvalue()
+LONG = "n" * 120 + "/" + "m" * 200
 
 
 def gnu_tar(tmp: Path, *options: str) -> bytes:
@@ -283,29 +255,7 @@ async def test_compressed_archives_and_layers(
     compress = _compress(program)
     whole = compress(rootfs.docker_archive("tree:1", plain))
     assert await loaded(images, whole, tmp_path / "whole") == want
-    packed = repacked(plain, [compress(data) for data in plain])
+    ids = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in plain]
+    packed = docker_archive([compress(d) for d in plain], diff_ids=ids, tags=["tree:1"])
     await images.delete("tree:1")
     assert await loaded(images, packed, tmp_path / "packed") == want
-
-
-def repacked(plain: list[bytes], stored: list[bytes]) -> bytes:
-    """A docker-archive whose layers are stored otherwise than as plain tars."""
-    archive = rootfs.docker_archive("tree:1", plain)
-    out = io.BytesIO()
-    with (
-        tarfile.open(fileobj=io.BytesIO(archive)) as old,
-        tarfile.open(fileobj=out, mode="w") as new,
-    ):
-        config = next(m for m in old if m.name.endswith(".json") and m.name != "manifest.json")
-        file = old.extractfile(config)
-        assert file is not None
-        new.addfile(config, file)
-        names = [f"layer{number}" for number in range(len(stored))]
-        manifest = [{"Config": config.name, "RepoTags": ["tree:1"], "Layers": names}]
-        named = dict(zip(names, stored, strict=True))
-        named["manifest.json"] = json.dumps(manifest).encode()
-        for name, data in named.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            new.addfile(info, io.BytesIO(data))
-    return out.getvalue()
