@@ -23,17 +23,13 @@ def runtime() -> None:
 def plan(bundle: Path, as_json: bool) -> None:
     """Show the steps that would make the container of an OCI bundle, in order."""
     from aiod.native import plan as planning
-    from aiod.native import spec
+    from aiod.native.bundleplan import plan_of
     from aiod.native.errors import NativeError
 
-    file = bundle / "config.json"
     try:
-        container = spec.decode(file.read_bytes())
-        made = planning.build_plan(container, bundle.absolute())
-    except OSError as error:
-        raise CliError(f"{file}: {error.strerror}") from None
+        made = plan_of(bundle)
     except NativeError as error:
-        raise CliError(f"{file}: {error}") from None
+        raise CliError(str(error)) from None
     if as_json:
         output.raw_json(msgspec.json.encode(made))
     else:

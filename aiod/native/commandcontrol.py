@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from aiod.native import capabilities, mountoptions, plan, records, spec
+from aiod.native import bundleplan, capabilities, mountoptions, plan, records, spec
 from aiod.native.commandsession import Session
 from aiod.native.errors import NativeError
 
@@ -231,9 +231,7 @@ def make_spec(bundle: str) -> None:
 @click.argument("bundle", default=".")
 def show_plan(bundle: str) -> None:
     """Print the steps that would make the container of a bundle."""
-    directory = Path(bundle).absolute()
-    container = spec.decode((directory / "config.json").read_bytes())
-    print(plan.render(plan.build_plan(container, directory)), end="")
+    print(plan.render(bundleplan.plan_of(Path(bundle))), end="")
 
 
 @click.command()

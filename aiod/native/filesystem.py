@@ -193,7 +193,7 @@ class Builder:
         path = str(self._bundle / source)
         return Step(
             Op.BIND, f'bind "{path}" on "{destination}"', destination, path,
-            flags=_bind_flags(options) | self._prepared("bind"),
+            flags=_bind_flags(options) | self._prepared("bind") | _peer(options),
             set=options.set, clear=options.clear, propagation=options.propagation,
         )  # fmt: skip
 
@@ -242,6 +242,12 @@ class Builder:
 def _bind_flags(options: mountoptions.MountOptions) -> int:
     flags = Flag.RECURSIVE if options.recursive else 0
     return flags | (Flag.ATTRIBUTES_BELOW if options.below else 0) | _propagation_flags(options)
+
+
+def _peer(options: mountoptions.MountOptions) -> int:
+    """What is mounted below it in the container shows on the host only if it was taken from
+    there, before the container left the host's mounts (mount_namespaces(7))."""
+    return int(Flag.PREPARED) if options.propagation == mountoptions.SHARED else 0
 
 
 def _propagation_flags(options: mountoptions.MountOptions) -> int:

@@ -175,4 +175,7 @@ def test_spec_plan_and_features(program: Program) -> None:
     program("spec")
     assert program("spec", check=False).returncode == 1
     assert 'mount "proc" on "/proc"' in program("plan").stdout
+    failed = program("plan", "/absent", check=False)
+    assert failed.returncode == 1
+    assert failed.stdout == 'aiod-runtime: read "/absent/config.json": no such file or directory\n'
     assert "bind" in json.loads(program("features").stdout)["mountOptions"]

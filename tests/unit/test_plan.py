@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiod.native import mountoptions, plan, spec
+from aiod.native import bundleplan, mountoptions, plan, spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op, Step, Sync
 
@@ -236,6 +236,37 @@ def test_exec_plan_joins_and_changes_nothing_of_the_container() -> None:
     assert not {Op.MOUNT, Op.PIVOT, Op.DEVICE, Op.MASK, Op.UNSHARE} & set(ops)
     assert next(step for step in made.steps if step.op is Op.CONSOLE).path == ""
     assert [step.sync for step in made.steps if step.op is Op.SYNC] == [Sync.CGROUP]
+
+
+def test_plan_of_a_bundle_on_disk(tmp_path: Path) -> None:
+    """What `aiod runtime plan` and `aiod-runtime plan` print: complete, and nothing is made."""
+    mount = spec.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("ro",))
+    filtered = replace(container().linux, seccomp=spec.Seccomp("SCMP_ACT_ALLOW"))
+    made = container("sh", "-c", "x", mounts=(mount,), linux=filtered)
+    (tmp_path / "config.json").write_bytes(spec.encode(made))
+    text = plan.render(bundleplan.plan_of(tmp_path))
+    lines = text.splitlines()
+    assert lines[0].startswith("clone ")
+    assert lines[-1] == 'argv             ["sh","-c","x"]'
+    assert any(line.startswith("seccomp ") and "program=" in line for line in lines)
+    assert any("/sys/fs/cgroup" in line for line in lines)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, 'read ".*/config.json": no such file or directory'),
+        (b"{", "config.json: Input data was truncated"),
+        (b'{"process": 7}', "config.json: Expected `object"),
+        (b"{}", "process.args: no command given"),
+    ],
+)
+def test_plan_of_no_bundle(tmp_path: Path, data: bytes | None, message: str) -> None:
+    if data is not None:
+        (tmp_path / "config.json").write_bytes(data)
+    with pytest.raises(NativeError, match=message):
+        bundleplan.plan_of(tmp_path)
 
 
 @given(st.lists(st.sampled_from(["ro", "rw", "nosuid", "suid", "noatime", "relatime", "rro"])))
