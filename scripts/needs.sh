@@ -6,7 +6,14 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=
 
 need() { # command or file, package that ships it
-    command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing="$missing $2"
+    command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || miss "$2"
+}
+
+miss() { # package
+    case " $missing " in
+    *" $1 "*) ;;
+    *) missing="$missing $1" ;;
+    esac
 }
 
 need_to_build() { # what `pip install .` compiles and links with
@@ -14,19 +21,20 @@ need_to_build() { # what `pip install .` compiles and links with
     need /usr/include/stdio.h libc6-dev
     need /usr/include/seccomp.h libseccomp-dev
     if command -v python3 >/dev/null 2>&1; then
-        python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+        python3 -c 'import ensurepip, venv' 2>/dev/null || miss python3-venv
         header=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
-        [ -e "$header" ] || missing="$missing python3-dev"
+        [ -e "$header" ] || miss python3-dev
     else
-        missing="$missing python3-venv python3-dev"
+        miss python3-venv
+        miss python3-dev
     fi
 }
 
 need_static_busybox() { # Debian's busybox and busybox-static both put it there
     if [ ! -e /usr/bin/busybox ] && [ ! -e /bin/busybox ]; then
-        missing="$missing busybox-static"
+        miss busybox-static
     elif ldd "$(command -v busybox)" >/dev/null 2>&1; then
-        missing="$missing busybox-static"
+        miss busybox-static
     fi
 }
 

@@ -72,10 +72,13 @@ class Looking:
                 await asyncio.to_thread(self._lifecycle.remnants.cgroup(entry.record.id).processes),
             )
         )
-        process = await asyncio.create_subprocess_exec(
-            "ps", *ps_args.split(),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "ps", *ps_args.split(),
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise InternalError("top runs the host's ps, and there is none: see procps") from None
         try:
             async with asyncio.timeout(_PS_SECONDS):
                 out, wrong = await process.communicate()

@@ -51,6 +51,13 @@ def _docker(subject: Subject) -> str:
     return found
 
 
+def _ps(subject: Subject) -> str:
+    found = shutil.which("ps")
+    if found is None:
+        raise AbsentError("no ps command: `top` fails")
+    return found
+
+
 def _systemd(subject: Subject) -> str:
     if not Path("/run/systemd/system").is_dir():
         raise AbsentError("systemd does not run this machine")
@@ -91,6 +98,7 @@ PROBES = (
     Probe(_TOPIC, "docker command", _docker,
           "apt-get install docker.io, and export DOCKER_HOST=unix:///run/aiod/aiod.sock",
           needed=False),
+    Probe(_TOPIC, "ps command", _ps, "apt-get install procps", needed=False),
     Probe(_TOPIC, "systemd", _systemd,
           "copy systemd/* to /etc/systemd/system, then systemctl enable --now aiod.socket",
           needed=False),
