@@ -89,9 +89,7 @@ class Endings:
         run, state = self._paths.shim(entry.record.id), entry.record.state
         pause = _FIRST_PAUSE
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await entry.noticed.wait()
+            await _noticed_within(entry, _LOOK_SECONDS)
             entry.noticed.clear()
             # Asked before reading: a shim that ends in between has written its record by then.
             alive = proc.is_same(state.shim_pid, state.shim_start)
@@ -103,7 +101,7 @@ class Endings:
             if not proc.is_same(state.pid, state.pid_start):
                 if files.exit_damaged:
                     return why_lost(files, shim_alive=True)
-                await asyncio.sleep(pause)  # its shim is about to write the record
+                await _noticed_within(entry, pause)  # its shim is about to tell of the record
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 entry.noticed.set()
 
@@ -157,6 +155,13 @@ def why_lost(files: ShimFiles, *, shim_alive: bool) -> str:
     if files.exit_damaged:
         return f"its record is damaged ({'; '.join(files.problems)})"
     return "its shim does not know it" if shim_alive else "its shim died"
+
+
+async def _noticed_within(entry: Entry, seconds: float) -> None:
+    """Wait for a sign that something has ended, but no longer: a notice may be lost."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await entry.noticed.wait()
 
 
 def _watch_process(
