@@ -1,10 +1,12 @@
 """SIGKILL of a shim, of the template and of an init; damaged files; reused pids; a reboot."""
 
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +182,20 @@ def test_reused_pid_is_spared(daemon: AiodDaemon, innocent: subprocess.Popen[byt
     finish(daemon)
 
 
+def reboot(daemon: AiodDaemon) -> None:
+    """What a reboot does to a root whose daemon is dead: another boot id, and /run empty."""
+    for pid in daemon.processes():
+        with contextlib.suppress(ProcessLookupError):
+            process = Identity.of(pid)
+            send(process)
+            wait_gone(process)
+    mounts.unmount_all(daemon.base)
+    mounts.remove_cgroups(daemon.cgroup)
+    shutil.rmtree(daemon.paths.state)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert replace_in_database(daemon.paths.database, boot, boot[::-1]) > 0
+
+
 def test_reboot(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
     """Another boot id in the records, /run empty, all processes gone."""
     with daemon.api() as api:
@@ -191,15 +207,7 @@ def test_reboot(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
         api.call("POST", f"/containers/{stopped.container}/stop", t=0)
         passing = Witness.start(api, daemon, HostConfig={"AutoRemove": True})
     daemon.sigkill()
-    for witness in (plain, always, passing):
-        for process in (witness.shim, witness.init):
-            send(process)
-            wait_gone(process)
-    mounts.unmount_all(daemon.base)
-    mounts.remove_cgroups(daemon.cgroup)
-    shutil.rmtree(daemon.paths.state)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert replace_in_database(daemon.paths.database, boot, boot[::-1]) > 0
+    reboot(daemon)
     # After a reboot the pids of before belong to anyone.
     replace_in_database(daemon.paths.database, f":{plain.init.pid},", f":{innocent.pid},")
     daemon.restart()
@@ -212,8 +220,15 @@ def test_reboot(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
         eventually(lambda: api.state(always.container)["Running"], bool)
         assert not api.state(stopped.container)["Running"]
         assert passing.container not in [row["Id"] for row in api.containers()]
+        assert last_events(daemon, passing.container)[-2:] == ["die", "destroy"]
     assert innocent.poll() is None
     finish(daemon)
+
+
+def last_events(daemon: AiodDaemon, container: str) -> list[str]:
+    """What the event log says of a container, up to now."""
+    flags = ("--since", "1h", "--until", f"{time.time():.9f}", "--filter", f"container={container}")
+    return daemon.docker("events", *flags, "--format", "{{.Action}}").stdout.split()
 
 
 def replace_in_database(path: Path, old: str, new: str) -> int:

@@ -25,11 +25,13 @@ class AiodDaemon(Engine):
         super().__init__(base)
         self.paths = Paths(base / "r", base / "s")
         self.cgroup = DaemonConfig(paths=self.paths).cgroup_parent
+        self.flags: list[str] = []
 
     def command(self) -> list[str]:
         """The daemon as a module of this interpreter."""
         flags = ["--root", str(self.paths.root), "--state", str(self.paths.state)]
-        return [sys.executable, "-m", self.module, "serve", *flags, "--host", self.host]
+        command = [sys.executable, "-m", self.module, "serve", *flags, "--host", self.host]
+        return [*command, *self.flags]
 
     def ensure_base(self) -> None:
         """Nothing to do: `base` is built in."""

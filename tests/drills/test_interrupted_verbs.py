@@ -1,0 +1,221 @@
+"""The daemon dies while a call waits: stop, pause, removal; and what nobody was there to see."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+
+import pytest
+
+from tests.drills.test_daemon_killed import finish
+from tests.drills.test_others_killed import last_events
+from tests.support import leaks
+from tests.support.daemon import AiodDaemon
+from tests.support.engine import eventually
+from tests.support.processes import Identity, wait_gone
+from tests.support.witness import Witness, counted
+
+DEAF = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"]
+
+
+@contextmanager
+def under_way(daemon: AiodDaemon, method: str, path: str) -> Iterator[None]:
+    """A call whose answer may never come."""
+
+    def call() -> None:
+        with suppress(OSError, HTTPException), daemon.api() as api:
+            api.send(method, path)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_killed_while_a_stop_waits(daemon: AiodDaemon) -> None:
+    """The next daemon is as patient as the container was told to be, and then ends it."""
+    with daemon.api() as api:
+        container = api.run(*DEAF, StopTimeout=1)
+        init = Identity.of(api.state(container)["Pid"])
+        eventually(lambda: api.logs(container), bool)
+    with under_way(daemon, "POST", f"/containers/{container}/stop?t=600"):
+        eventually(lambda: last_events(daemon, container), lambda heard: "kill" in heard)
+        daemon.sigkill()
+    assert init.alive()
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.wait(container) == 137
+        assert api.state(container)["Status"] == "exited"
+    eventually(lambda: last_events(daemon, container)[-1], lambda last: last == "stop")
+    finish(daemon)
+
+
+def test_it_stops_while_no_daemon_runs(daemon: AiodDaemon) -> None:
+    with daemon.api() as api:
+        script = "trap 'sleep 1; exit 5' TERM; echo up; while :; do sleep 0.1; done"
+        container = api.run("sh", "-c", script)
+        init = Identity.of(api.state(container)["Pid"])
+        eventually(lambda: api.logs(container), bool)
+    with under_way(daemon, "POST", f"/containers/{container}/stop?t=600"):
+        eventually(lambda: last_events(daemon, container), lambda heard: "kill" in heard)
+        daemon.sigkill()
+    wait_gone(init)
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.state(container)["ExitCode"] == 5
+    assert last_events(daemon, container)[-3:] == ["kill", "die", "stop"]
+    finish(daemon)
+
+
+def test_a_paused_container_is_taken_up_as_paused(daemon: AiodDaemon) -> None:
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+        api.call("POST", f"/containers/{witness.container}/pause")
+        before = counted(api.logs(witness.container))
+    daemon.sigkill()
+    daemon.restart()
+    with daemon.api() as api:
+        state = api.state(witness.container)
+        assert (state["Status"], state["Pid"]) == ("paused", witness.init.pid)
+        assert counted(api.logs(witness.container)) == before
+        api.call("POST", f"/containers/{witness.container}/unpause")
+        witness.assert_undisturbed(api)
+    finish(daemon)
+
+
+@pytest.mark.parametrize(
+    ("verb", "point", "status"),
+    [("pause", "pause.frozen", "paused"), ("unpause", "unpause.thawed", "running")],
+)
+def test_the_kernel_knows_of_a_pause_that_was_not_recorded(
+    daemon: AiodDaemon, verb: str, point: str, status: str
+) -> None:
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+        if verb == "unpause":
+            api.call("POST", f"/containers/{witness.container}/pause")
+    daemon.sigkill()
+    daemon.crash_at(point)
+    with under_way(daemon, "POST", f"/containers/{witness.container}/{verb}"):
+        assert daemon.wait_death() == -signal.SIGKILL
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.state(witness.container)["Status"] == status
+        assert last_events(daemon, witness.container)[-1] == verb
+        if status == "paused":
+            api.call("POST", f"/containers/{witness.container}/unpause")
+        witness.assert_undisturbed(api)
+    finish(daemon)
+
+
+@pytest.mark.parametrize("ending", ["stop", "kill", "remove"])
+def test_a_paused_container_can_be_ended(daemon: AiodDaemon, ending: str) -> None:
+    """By another daemon than the one that froze it."""
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+        api.call("POST", f"/containers/{witness.container}/pause")
+    daemon.sigkill()
+    daemon.restart()
+    with daemon.api() as api:
+        if ending == "remove":
+            api.remove(witness.container)
+        else:
+            api.call("POST", f"/containers/{witness.container}/{ending}")
+            assert api.state(witness.container)["Status"] == "exited"
+    wait_gone(witness.init)
+    finish(daemon)
+
+
+@pytest.mark.parametrize(
+    "point", ["remove.intent-written", "remove.files-removed", "remove.recorded"]
+)
+def test_killed_in_a_removal_by_force(daemon: AiodDaemon, point: str) -> None:
+    """Nothing stays "removing": the next daemon has finished it before it answers."""
+    with daemon.api() as api:
+        bystander, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+    daemon.sigkill()
+    daemon.crash_at(point)
+    with under_way(daemon, "DELETE", f"/containers/{victim.container}?force=1"):
+        assert daemon.wait_death() == -signal.SIGKILL
+    daemon.restart()
+    with daemon.api() as api:
+        assert [one["Id"] for one in api.containers()] == [bystander.container]
+        bystander.assert_undisturbed(api)
+    heard = last_events(daemon, victim.container)
+    assert heard.count("destroy") == 1
+    assert heard[-1] == "destroy"
+    leaks.assert_none(daemon)
+    finish(daemon)
+
+
+def test_out_of_memory_while_no_daemon_runs(daemon: AiodDaemon) -> None:
+    hungry = "trap 'exec tail /dev/zero' USR1; echo up; while :; do sleep 0.1; done"
+    with daemon.api() as api:
+        limits = {"Memory": 8 << 20, "MemorySwap": 8 << 20}
+        container = api.run("sh", "-c", hungry, HostConfig=limits)
+        init = Identity.of(api.state(container)["Pid"])
+        eventually(lambda: api.logs(container), bool)
+        daemon.sigkill()
+    os.kill(init.pid, signal.SIGUSR1)
+    wait_gone(init)
+    daemon.restart()
+    with daemon.api() as api:
+        state = api.state(container)
+        assert (state["ExitCode"], state["OOMKilled"]) == (137, True)
+    assert last_events(daemon, container)[-2:] == ["oom", "die"]
+    finish(daemon)
+
+
+def test_an_exec_ends_with_its_container(daemon: AiodDaemon) -> None:
+    """Whether a daemon sees it or not, no exec is running in a container that is not."""
+    with daemon.api() as api:
+        seen, unseen = Witness.start(api, daemon), Witness.start(api, daemon)
+        execs = []
+        for witness in (seen, unseen):
+            asked = {"Cmd": ["sleep", "1000"]}
+            made = api.call("POST", f"/containers/{witness.container}/exec", asked)["Id"]
+            api.call("POST", f"/exec/{made}/start", {"Detach": True})
+            execs.append(made)
+        api.call("POST", f"/containers/{seen.container}/kill")
+        eventually(lambda: api.call("GET", f"/exec/{execs[0]}/json"), lambda e: not e["Running"])
+    daemon.sigkill()
+    unseen.end(signal.SIGKILL)
+    daemon.restart()
+    with daemon.api() as api:
+        for one in execs:
+            found = api.call("GET", f"/exec/{one}/json")
+            assert (found["Running"], found["ExitCode"]) == (False, 137)
+    finish(daemon)
+
+
+@pytest.mark.parametrize("where", ["header", "pages"])
+def test_a_damaged_database_is_refused_in_one_line(daemon: AiodDaemon, where: str) -> None:
+    """Nothing of it is thrown away, and containers go on."""
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+    assert daemon.stop() == 0
+    path = daemon.paths.database
+    good = path.read_bytes()
+    damaged = b"\xff" * 4096 + good[4096:] if where == "header" else (
+        good[:4096] + b"\xff" * (len(good) - 4096)
+    )  # fmt: skip
+    path.write_bytes(damaged)
+    before = len(daemon.log.read_bytes())
+    assert not daemon.launch()
+    assert daemon.wait_death() == 1
+    said = daemon.log.read_text()[before:].splitlines()
+    assert [line for line in said if line.startswith("aiod: ")] == said[-1:]
+    assert str(path) in said[-1]
+    assert not any("Traceback" in line for line in said)
+    assert path.read_bytes() == damaged
+    assert witness.init.alive()
+    path.write_bytes(good)
+    daemon.restart()
+    with daemon.api() as api:
+        witness.assert_undisturbed(api)
+    finish(daemon)
