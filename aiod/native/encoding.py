@@ -35,6 +35,7 @@ class Encoded:
         self.spawn.step_count = len(steps)
         self.spawn.cgroup_fd = -1
         self.spawn.listener = -1
+        self.spawn.peer = -1
         self.spawn.argv = self._strings([*argv, None])
         self.spawn.envp = self._environment(steps, env)
         try:

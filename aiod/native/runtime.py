@@ -269,6 +269,7 @@ def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
     pid, pidfd = ffi.new("int *"), ffi.new("int *", -1)
     with theirs:
         encoded.spawn.channel = theirs.fileno()
+        encoded.spawn.peer = ours.fileno()
         encoded.spawn.stdio = list(stdio)
         error = lib.aiod_spawn(encoded.spawn, pid, pidfd)
     if error < 0:

@@ -111,6 +111,11 @@ class ShimTemplate:
             if not await asyncio.get_running_loop().sock_recv(ours, 64):
                 raise ConnectionResetError("the shim template ended as it started")
 
+    @property
+    def pid(self) -> int | None:
+        """The template's; None while there is none."""
+        return None if self._process is None else self._process.pid
+
     async def close(self) -> None:
         """End the template; shims go on."""
         if self._control is not None:

@@ -17,7 +17,7 @@ from aiod.shim.proto.aiod.shim.v1 import ShimStub
 from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import ExitListener, ShimTemplate, Spawned, read_state, release
 from tests.support.containers import Box
-from tests.support.processes import Identity, send, wait_gone
+from tests.support.processes import Identity, command_line, running_pids, send, wait_gone
 
 
 @dataclass
@@ -112,11 +112,21 @@ class Shims:
         """Make a container that runs `command`. Raises SpawnError."""
         base = self.describe(*command, **options)  # type: ignore[arg-type]
         spawned = await self.template.spawn(base)
-        made = Made(
-            base, base / "log", spawned, ShimClient(base), self._ended[f"c{self._count}", ""]
-        )
+        made = Made(base, base / "log", spawned, ShimClient(base), self._ended[f"c{base.name}", ""])
         self._made.append(made)
         return made
+
+    def leftovers(self) -> list[str]:
+        """Processes and cgroups of containers of which nothing should be left."""
+        kept = {made.directory.name for made in self._made}
+        numbers = {str(number) for number in range(1, self._count + 1)} - kept
+        places = {str(self.base / number) for number in numbers}
+        lines = (command_line(pid) for pid in running_pids())
+        found = [line for line in lines if places & set(line.split())]
+        for root in cgroups.detect_layout().roots():
+            here = root / self.parent.strip("/")
+            found += [str(here / number) for number in numbers if (here / number).exists()]
+        return found
 
     async def close(self) -> None:
         """End everything that was made."""

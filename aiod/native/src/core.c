@@ -58,8 +58,8 @@ struct stashed {
 struct aiod_core {
     pthread_mutex_t lock;
     int epoll, signals, wake, listener;
-    int maker, reply;
-    bool listening, woken, terminated, connected, unmade, warm;
+    int maker, reply, maker_pid;
+    bool listening, woken, terminated, connected, unmade, warm, maker_reaped;
     struct aiod_init init;
     struct process **processes; /* by number, NULL: free */
     int process_count;
@@ -419,6 +419,8 @@ static void reap(aiod_core *core) {
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct process *process = by_pid(core, pid);
         int64_t time_ns = now(CLOCK_REALTIME);
+        if (pid == core->maker_pid)
+            core->maker_reaped = true;
         if (process)
             set_reaped(process, status, time_ns);
         else if (core->holds > 0)
@@ -559,8 +561,9 @@ const struct aiod_init *aiod_core_init(aiod_core *core) {
     return &core->init;
 }
 
-int aiod_core_expect(aiod_core *core, int maker, int reply) {
+int aiod_core_expect(aiod_core *core, int pid, int maker, int reply) {
     core->maker = maker;
+    core->maker_pid = pid;
     core->reply = reply;
     core->holds++;
     return watch(core, maker, SOURCE_MAKER, 0, 0);
@@ -625,7 +628,9 @@ static void hear_maker(aiod_core *core) {
     struct iovec part = {core->chunk, CHUNK};
     struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
                           .msg_controllen = sizeof control.bytes};
-    ssize_t length = recvmsg(core->maker, &head, MSG_CMSG_CLOEXEC);
+    ssize_t length = recvmsg(core->maker, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR) && !core->maker_reaped)
+        return;
     struct cmsghdr *found = length > 0 ? CMSG_FIRSTHDR(&head) : NULL;
     core->warm = true;
     if (length <= (ssize_t)sizeof(int)) {
@@ -761,6 +766,9 @@ static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
     }
     for (int i = 0; i < count; i++)
         dispatch(core, ready[i].data.u64);
+    /* The init has a copy of its end, until it executes: there may be no end of file. */
+    if (core->maker >= 0 && core->maker_reaped)
+        hear_maker(core);
     if (count == 0 && core->warm && wait == IDLE_MS)
         cool(core);
     collect(core);

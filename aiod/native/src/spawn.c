@@ -154,6 +154,8 @@ static void begin(struct child *child, const struct aiod_spawn *spawn) {
     *child = (struct child){
         .spawn = spawn, .channel = spawn->channel, .root = -1, .console = -1, .slave = -1};
     reset_signals();
+    if (spawn->peer >= 0)
+        close(spawn->peer);
     /* Until execve nobody of the container may look into a copy of the shim. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     umask(0);
