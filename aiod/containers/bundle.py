@@ -18,6 +18,11 @@ from aiod.store.records import ContainerRecord
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
+_HOSTS = (
+    "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
+    "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+)
 _SHM = 64 << 20
 _UNLIMITED = (1 << 64) - 1
 MASKED = (
@@ -46,7 +51,7 @@ def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.S
     return spec.Spec(
         process=_process(record, identity),
         root=spec.Root("rootfs", record.host.ReadonlyRootfs),
-        hostname=record.hostname if record.network_mode != "host" else "",
+        hostname=record.hostname,
         domainname=record.config.Domainname,
         mounts=(_root(places), *_mounts(record.host, places)),
         linux=_linux(record),
@@ -209,18 +214,24 @@ def _paths(host: HostConfig, asked: list[str] | None, default: tuple[str, ...]) 
     return default if asked is None else tuple(asked)
 
 
-def etc_contents(record: ContainerRecord, host_resolv: bytes) -> dict[str, bytes]:
-    """The three files below `/etc` that are the engine's to write."""
-    local = (
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-        "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
-        "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-    )
+def etc_contents(record: ContainerRecord, host_etc: Path) -> dict[str, bytes]:
+    """The three files below `/etc` that are the engine's to write; blocking.
+
+    On the host's network the names of hosts are the host's too.
+    """
+    hosts = _read(host_etc / "hosts") if record.network_mode == "host" else b""
     return {
-        "hosts": f"{local}127.0.0.1\t{record.hostname}\n".encode(),
+        "hosts": hosts or f"{_HOSTS}127.0.0.1\t{record.hostname}\n".encode(),
         "hostname": f"{record.hostname}\n".encode(),
-        "resolv.conf": host_resolv,
+        "resolv.conf": _read(host_etc / "resolv.conf"),
     }
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def write(container: spec.Spec, run: Path, name: str) -> None:

@@ -5,6 +5,7 @@ not know HTTP, nor how a container is run.
 """
 
 import asyncio
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ class Creator:
         config = merged(config, run)
         path, args = command_of(config)
         made = admission.new_id()
-        config = msgspec.structs.replace(config, Hostname=config.Hostname or made[:12])
+        fallback = os.uname().nodename if mode == "host" else made[:12]
+        config = msgspec.structs.replace(config, Hostname=config.Hostname or fallback)
         own = self._paths.container(made)
         record = ContainerRecord(
             id=made,

@@ -16,6 +16,8 @@ from aiod.shim import protocol
 from aiod.store.models import ExecConfig
 from aiod.store.records import ContainerRecord
 
+_HOST_ETC = Path("/etc")
+
 
 class Preparer:
     """Writes bundles."""
@@ -102,15 +104,8 @@ def make_bind_sources(binds: Iterable[str]) -> None:
 
 
 def _write_etc(own: Path, record: ContainerRecord) -> None:
-    for name, data in bundle.etc_contents(record, _host_resolv()).items():
+    for name, data in bundle.etc_contents(record, _HOST_ETC).items():
         # Somebody may have edited what is there, and it holds from start to start.
         if name == "resolv.conf" and (own / name).exists():
             continue
         (own / name).write_bytes(data)
-
-
-def _host_resolv() -> bytes:
-    try:
-        return Path("/etc/resolv.conf").read_bytes()
-    except OSError:
-        return b""

@@ -45,6 +45,10 @@ def check(host: HostConfig) -> None:
 def possible(host: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:
     """`host` without the limits that this kernel has not, and a warning for each, as dockerd."""
     left: dict[str, object] = {}
+    if host.MemorySwappiness == -1:
+        left["MemorySwappiness"] = None
+    if host.PidsLimit is not None and host.PidsLimit <= 0:
+        left["PidsLimit"] = None
     warnings = []
     if host.OomKillDisable and not host.Memory:
         warnings.append(

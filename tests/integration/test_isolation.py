@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -172,6 +173,34 @@ def test_paths_by_the_api(aiod: Engine) -> None:
         finally:
             api.remove(container)
     assert logged == ["0", "1", "0"]
+
+
+def test_filter_of_an_unprivileged_user(aiod: Engine) -> None:
+    found = status(aiod, "--user", "1000", "--cap-drop", "ALL")
+    assert (found["Seccomp"], found["CapEff"]) == ("2", "0" * 16)
+
+
+def test_the_hosts_network_has_the_hosts_names(aiod: Engine, dockerd: Engine) -> None:
+    script = "hostname; echo $HOSTNAME; cat /etc/hostname /etc/hosts; hostname inside; hostname"
+    outputs = []
+    for engine in (aiod, dockerd):
+        flags = ("run", "--rm", "--network", "host", "--cap-add", "SYS_ADMIN")
+        outputs.append(engine.docker(*flags, "base", "sh", "-c", script).stdout)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].split("\n")[-2] == "inside"
+    assert outputs[0].split("\n")[0] == os.uname().nodename
+
+
+def test_a_mount_made_inside_a_shared_one(aiod: Engine, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "shared", tmp_path], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", tmp_path], check=True)
+        flags = ("--privileged", "-v", f"{tmp_path}:/data:rshared")
+        script = "mkdir /data/x; mount -t tmpfs inner /data/x; touch /data/x/sign"
+        run(aiod, *flags, "base", "sh", "-c", script)
+        assert (tmp_path / "x/sign").exists()
+    finally:
+        subprocess.run(["umount", "-R", tmp_path], check=True)
 
 
 # cgroups

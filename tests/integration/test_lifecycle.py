@@ -14,6 +14,7 @@ from aiod.native.errors import NativeError
 from aiod.native.lifecycle import Runtime
 from aiod.native.records import Directory, Record
 from tests.support.containers import Box, extract
+from tests.support.processes import children
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
 
@@ -81,16 +82,13 @@ def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def world(tmp_path: Path, lower: Path) -> Iterator[World]:
-    before = len(os.listdir("/proc/self/fd"))
+    before, others = len(os.listdir("/proc/self/fd")), children()
     world = World(tmp_path, lower)
     yield world
     for directory in (tmp_path / "root").glob("*"):
         world.runtime.delete(directory.name, force=True)
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
+    for child in children() - others:
+        os.waitpid(child, 0)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -13,7 +13,8 @@ from aiod.native import plan, runtime, spec
 from aiod.native.errors import NativeError
 from aiod.native.steps import Flag, Op
 from tests.support import mounts
-from tests.support.containers import Box, extract
+from tests.support.containers import Box, extract, finish
+from tests.support.processes import children
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
 
@@ -31,15 +32,14 @@ def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def box(tmp_path: Path, lower: Path) -> Iterator[Box]:
-    before = _descriptors()
+    before, others = _descriptors(), children()
     tmp_path.chmod(0o755)
     box = Box(tmp_path, (lower,))
     yield box
     box.close()
     assert mounts.mount_points(tmp_path) == []
     assert _descriptors() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == others
     shutil.rmtree(tmp_path)
 
 
@@ -477,3 +477,33 @@ def test_born_in_a_cgroup(unified: Path, box: Box) -> None:
     os.close(birthplace)
     box.close()
     assert inside == {task.pid, further.pid}
+
+
+class Joined:
+    """A cgroup2 directory to be moved into."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def add(self, pid: int) -> None:
+        (self.directory / "cgroup.procs").write_text(str(pid))
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_version_2_of_cgroups_inside(unified: Path, box: Box, private: bool) -> None:
+    mount = spec.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("ro", "nosuid", "noexec", "nodev"))
+    script = "cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/x"
+    container = box.describe("sh", "-c", f"{script} || echo refused", mounts=(mount,))
+    if private:
+        kinds = (*container.linux.namespaces, spec.Namespace("cgroup"))
+        container = _linux(container, namespaces=kinds)
+    made = plan.build_plan(container, box.base, (plan.CgroupMount("", str(unified)),))
+    read, write = os.pipe()
+    task = runtime.create(made, (write, write, write), Joined(unified))
+    output = finish(task, read, write).output
+    os.close(read)
+    (own,) = [line for line in output.splitlines() if line.startswith("0::")]
+    assert own == ("0::/" if private else "0::/aiod-test-birthplace")
+    assert "/sys/fs/cgroup/cgroup.procs" in output
+    assert output.endswith("refused\n")
+    assert os.listdir(unified).count("x") == 0

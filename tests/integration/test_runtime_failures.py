@@ -12,6 +12,7 @@ from aiod.native import plan, runtime, spec
 from aiod.native.errors import NativeError
 from tests.support import mounts
 from tests.support.containers import NAMESPACES, Box, extract
+from tests.support.processes import children
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
 
@@ -27,14 +28,13 @@ def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def box(tmp_path: Path, lower: Path) -> Iterator[Box]:
-    before = len(os.listdir("/proc/self/fd"))
+    before, others = len(os.listdir("/proc/self/fd")), children()
     box = Box(tmp_path, (lower,))
     yield box
     box.close()
     assert mounts.mount_points(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == others
     shutil.rmtree(tmp_path)
 
 

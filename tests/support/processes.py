@@ -113,3 +113,9 @@ def send(process: Identity, signo: int = signal.SIGKILL) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def children() -> set[int]:
+    """This process's own children, those that ended and were not waited for included."""
+    threads = Path("/proc/self/task").iterdir()
+    return {int(pid) for thread in threads for pid in (thread / "children").read_text().split()}
