@@ -22,6 +22,7 @@ from aiod.containers.owned import OwnedTasks
 from aiod.containers.remnants import Remnants, end_shim
 from aiod.containers.restarting import Restarter
 from aiod.containers.states import Move
+from aiod.errors import AiodError, InternalError
 from aiod.native import proc
 from aiod.shim import protocol
 from aiod.store.records import ContainerRecord, EventRecord, Status
@@ -34,6 +35,7 @@ EXIT_RECORDED = failpoints.declare("stop.exit-taken")
 
 LOST, REBOOTED = 137, 255
 _LOOK_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 
 
@@ -116,17 +118,33 @@ class Endings:
 
     async def exited(self, entry: Entry, ended: protocol.ExitRecord, *, known: bool) -> None:
         """Record the end, decide about the next run, tell who waits, and clean up."""
-        await self._ledger.decide(entry, lambda record: ending(record, ended, known=known))
+        await self._record(entry, ended, known=known)
         failpoints.reach(EXIT_RECORDED)
         entry.ended.set()
         entry.announce("not-running", "next-exit")
         await self._clean(entry)
 
+    async def _record(self, entry: Entry, ended: protocol.ExitRecord, *, known: bool) -> None:
+        """Until it is on disk the shim's record stays, so a full disk loses no exit."""
+        while True:
+            try:
+                await self._ledger.decide(entry, lambda record: ending(record, ended, known=known))
+            except InternalError as error:
+                log.error("container %s: its exit: %s", entry.record.id[:12], error.message)
+                if entry.run is not asyncio.current_task():
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
     async def _clean(self, entry: Entry) -> None:
         """Release the shim, wait for its end, and take its directory away."""
         state, container_id = entry.record.state, entry.record.id
         await asyncio.to_thread(end_shim, state.shim_pid, state.shim_start)
-        await self._hooks.settle_execs(container_id, True)
+        try:
+            await self._hooks.settle_execs(container_id, True)
+        except AiodError as error:
+            log.error("container %s: its execs: %s", container_id[:12], error.message)
         await asyncio.to_thread(self._remnants.remove_cgroup, container_id)
         await asyncio.to_thread(self._remnants.remove_run_directory, container_id)
 

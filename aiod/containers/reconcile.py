@@ -74,11 +74,19 @@ class Reconciler:
                 await self._take_up(entry)
             except Exception as error:  # one container's trouble hides no other and stops no start
                 log.exception("container %s: %s", entry.record.id[:12], error)
+                self._watch_on(entry)
             failpoints.reach(TAKEN_UP)
         await asyncio.to_thread(self._remnants.sweep, self._known(broken))
         failpoints.reach(SWEPT)
         self._restarter.allow()
         failpoints.reach(SETTLED)
+
+    def _watch_on(self, entry: Entry) -> None:
+        """What could not be settled now is, as soon as it can be: nothing runs unwatched."""
+        if entry.run is None and entry.record.state.status in RUNNING:
+            entry.begin_run()
+            self._endings.watch(entry)
+            entry.noticed.set()
 
     def _known(self, broken: set[str]) -> Known:
         entries = self._directory.by_id

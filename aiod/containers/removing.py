@@ -19,6 +19,7 @@ from aiod.store.containers import ContainerRepository
 from aiod.store.records import Status
 
 REMOVE_INTENT = failpoints.declare("remove.intent-written")
+MARKED = failpoints.declare("remove.marked")
 FILES_REMOVED = failpoints.declare("remove.files-removed")
 REMOVED = failpoints.declare("remove.recorded")
 
@@ -84,6 +85,7 @@ class Remover:
         if entry.run is not None:
             await asyncio.wait((entry.run,))
         await ledger.change(entry, Move.REMOVE)
+        failpoints.reach(MARKED)
         own = self._paths.container(entry.record.id)
         await asyncio.to_thread(shutil.rmtree, own, True)
         failpoints.reach(FILES_REMOVED)

@@ -91,7 +91,7 @@ class Starter:
         except (SpawnError, AiodError, NativeError, OSError) as error:
             await self._failed(entry, error)
         else:
-            await self.running(entry, spawned)
+            await self._record_run(entry, spawned)
             failpoints.reach(STARTED)
             assert self.watchers is not None
             self.watchers.begun(entry)
@@ -109,6 +109,16 @@ class Starter:
             return await _start_joined(run, spawned, pending)
         except BaseException:
             _kill(spawned)
+            raise
+
+    async def _record_run(self, entry: Entry, spawned: Spawned) -> None:
+        """Record that it runs; what cannot be recorded is ended again."""
+        try:
+            await self.running(entry, spawned)
+        except AiodError:
+            _kill(spawned)
+            await asyncio.to_thread(self._remnants.remove_cgroup, entry.record.id)
+            await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
             raise
 
     async def running(self, entry: Entry, spawned: Spawned) -> None:

@@ -132,7 +132,8 @@ def test_a_paused_container_can_be_ended(daemon: AiodDaemon, ending: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "point", ["remove.intent-written", "remove.files-removed", "remove.recorded"]
+    "point",
+    ["remove.intent-written", "remove.marked", "remove.files-removed", "remove.recorded"],
 )
 def test_killed_in_a_removal_by_force(daemon: AiodDaemon, point: str) -> None:
     """Nothing stays "removing": the next daemon has finished it before it answers."""
