@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 STARTED = failpoints.declare("exec.started")
 
+_READY_SECONDS = 10.0
 _KEPT = 100  # ended execs of one container that can still be inspected
 UNKNOWN_EXIT = 137
 """Of an exec that ended with nobody to see it, as all do when their container's init ends."""
@@ -58,6 +59,7 @@ class Execs:
         self._lifecycle = lifecycle
         self._records: dict[str, ExecRecord] = {}
         self._starting: set[str] = set()
+        self._ready: dict[str, asyncio.Event] = {}
         self._ended_ids: dict[str, deque[str]] = {}
 
     async def load(self) -> None:
@@ -174,6 +176,8 @@ class Execs:
         owner = self._directory.find(record.container_id).record
         await self._repository.put(record, (exec_event(owner, record, action),))
         self._records[record.id] = record
+        if ready := self._ready.pop(record.id, None):
+            ready.set()
         if record.status == "exited":
             await self._keep_last(record)
 
@@ -192,6 +196,7 @@ class Execs:
         gone = [found.id for found in self._records.values() if found.container_id == container_id]
         for exec_id in gone:
             del self._records[exec_id]
+            self._ready.pop(exec_id, None)
 
     async def _running(self, record: ExecRecord, pid: int, start: int) -> None:
         running = msgspec.structs.replace(record, status="running", pid=pid, pid_start=start)
@@ -248,8 +253,17 @@ class Execs:
         await self._events.append((exec_event(owner, record, "exec_detach"),))
 
     async def resize(self, exec_id: str, width: int, height: int) -> None:
-        """Tell an exec's terminal its size."""
+        """Tell an exec's terminal its size, waiting for its start as clients do not."""
+        if self.record(exec_id).status == "created":
+            ready = self._ready.setdefault(exec_id, asyncio.Event())
+            try:
+                async with asyncio.timeout(_READY_SECONDS):
+                    await ready.wait()
+            except TimeoutError:
+                raise ConflictError("timeout waiting for exec session ready") from None
         record = self.record(exec_id)
+        if record.status != "running":
+            raise ConflictError(f"exec {exec_id} is not running")
         owner = self._directory.find(record.container_id).record
         await resize(self._paths.shim(owner.id), width, height, exec_id)
 

@@ -5,7 +5,7 @@ Owns the pace of both directions; must not know gRPC's messages.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from aiod.shim.core import Spool, SpoolState
 from aiod.shim.stdio import Stdio
@@ -34,7 +34,7 @@ async def write(streams: Stdio, data: bytes) -> None:
             return
 
 
-async def chunks(spool: Spool) -> AsyncIterator[tuple[int, bytes]]:
+async def chunks(spool: Spool) -> AsyncGenerator[tuple[int, bytes], None]:
     """The (stream, bytes) of a spool, to its end. Raises TooSlowError."""
     loop = asyncio.get_running_loop()
     news = asyncio.Event()
@@ -44,8 +44,9 @@ async def chunks(spool: Spool) -> AsyncIterator[tuple[int, bytes]]:
             spool.clear_event()
             news.clear()
             state = spool.state()
-            while (chunk := await asyncio.to_thread(spool.read)) is not None:
-                yield chunk
+            while found := await asyncio.to_thread(spool.read_some):
+                for chunk in found:
+                    yield chunk
             if state is SpoolState.CUT:
                 raise TooSlowError
             if state is SpoolState.END:

@@ -7,6 +7,7 @@ one thread calls `Core.run`; every other method may be called from any thread.
 import enum
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from errno import EINVAL
 from typing import Any, Final
@@ -17,6 +18,7 @@ from aiod.shim.protocol import LogConfig
 SPOOL_LIMIT: Final = 256 * 1024 * 1024
 """Bytes that an attached reader may lag behind before it is cut off."""
 
+READ_AHEAD: Final = 1 << 20
 FRAME_HEADER: Final = 5
 _DRIVERS: Final = {"none": 0, "json-file": 1, "local": 2}
 
@@ -188,10 +190,15 @@ class Core:
 
 
 class Spool:
-    """One reader's copy of a process's output, on disk, so that it can be slow."""
+    """One reader's copy of a process's output, on disk, so that it can be slow.
+
+    A thread may still be reading when it is closed: `_using` keeps the two apart.
+    """
 
     def __init__(self, core: object, number: int) -> None:
         self._core = core
+        self._using = threading.Lock()
+        self._closed = False
         self._number = number
         self._file = lib.aiod_spool_file(core, number)
         self._offset = 0
@@ -208,8 +215,21 @@ class Spool:
         except BlockingIOError:
             return
 
+    def read_some(self) -> list[tuple[int, bytes]]:
+        """What the core has written, up to about `READ_AHEAD` bytes, as (stream, bytes)."""
+        found: list[tuple[int, bytes]] = []
+        size = 0
+        while size < READ_AHEAD and (chunk := self.read()) is not None:
+            found.append(chunk)
+            size += len(chunk[1])
+        return found
+
     def read(self) -> tuple[int, bytes] | None:
         """The next (stream, bytes), or None if the core has written no more."""
+        with self._using:
+            return None if self._closed else self._read()
+
+    def _read(self) -> tuple[int, bytes] | None:
         if self._offset >= lib.aiod_spool_written(self._core, self._number):
             return None
         header = os.pread(self._file, FRAME_HEADER, self._offset)
@@ -220,5 +240,8 @@ class Spool:
         return header[0], data
 
     def close(self) -> None:
-        """Give back the file and its disk space."""
-        lib.aiod_spool_close(self._core, self._number)
+        """Give back the file and its disk space; nothing is to be read any more."""
+        with self._using:
+            if not self._closed:
+                self._closed = True
+                lib.aiod_spool_close(self._core, self._number)

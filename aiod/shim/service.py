@@ -10,16 +10,17 @@ not, with NOT_FOUND.
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from errno import EBUSY, EINVAL, ESRCH
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.server import Server
+from grpclib.server import Server, Stream
 
 from aiod.native import spec
 from aiod.native.errors import NativeError
@@ -237,17 +238,28 @@ class Front(ShimBase):
         feeding = asyncio.create_task(self._feed(messages, process)) if opened.stdin else None
         try:
             yield AttachOutput(ready=True)
-            async for stream, data in attachment.chunks(spool):
-                yield AttachOutput(stream=stream, data=data)
+            async with contextlib.aclosing(attachment.chunks(spool)) as chunks:
+                async for stream, data in chunks:
+                    yield AttachOutput(stream=stream, data=data)
         except attachment.TooSlowError as error:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "the reader was too slow") from error
         finally:
             spool.close()
             if feeding is not None:
                 feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
-                if process.stdin_once:
-                    process.streams.close_stdin()
+                try:
+                    await asyncio.gather(feeding, return_exceptions=True)
+                finally:
+                    if process.stdin_once:
+                        process.streams.close_stdin()
+
+    async def _call_rpc_handler_server_stream(
+        self, handler: Callable[..., Any], stream: Stream[Any, Any], request: object
+    ) -> None:
+        """The generated one leaves the end of a call whose client vanished to the collector."""
+        async with contextlib.aclosing(handler(request)) as replies:
+            async for reply in replies:
+                await stream.send_message(reply)
 
     async def _feed(self, messages: AsyncIterator[AttachInput], process: "Process") -> None:
         async for message in messages:
@@ -265,6 +277,7 @@ def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
 
 async def serve(shim: "Shim", listener: socket.socket, ended: "asyncio.Event") -> None:
     """Answer until `ended` is set."""
+    gc.enable()  # it is off in the template, and calls leave cycles behind
     server = Server([Front(shim)])
     await server.start(sock=listener)
     await ended.wait()
