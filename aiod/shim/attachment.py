@@ -4,6 +4,7 @@ Owns the pace of both directions; must not know gRPC's messages.
 """
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncGenerator
 
@@ -45,8 +46,9 @@ async def chunks(spool: Spool) -> AsyncGenerator[tuple[int, bytes], None]:
             news.clear()
             state = spool.state()
             while found := await asyncio.to_thread(spool.read_some):
-                for chunk in found:
-                    yield chunk
+                # A process that writes little at a time would cost a message for each piece.
+                for stream, pieces in itertools.groupby(found, key=lambda chunk: chunk[0]):
+                    yield stream, b"".join(piece for _, piece in pieces)
             if state is SpoolState.CUT:
                 raise TooSlowError
             if state is SpoolState.END:
