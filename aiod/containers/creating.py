@@ -84,6 +84,18 @@ class Creator:
         mode, warnings = admission.network_mode(host)
         host, discarded = resources.possible(host)
         warnings += discarded
+        async with self._images.lease():  # until a record says which layers are needed
+            return await self._create(name, config, host, networking, mode, warnings)
+
+    async def _create(
+        self,
+        name: str | None,
+        config: ContainerConfig,
+        host: HostConfig,
+        networking: NetworkingConfig,
+        mode: str,
+        warnings: tuple[str, ...],
+    ) -> Created:
         image = await self._images.resolve(config.Image)
         run = (await self._images.config(image)).run
         warnings += _unlike(run)

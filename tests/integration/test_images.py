@@ -1,6 +1,7 @@
 """Images: what comes in as archives and tars, what is refused, and what goes."""
 
 import gzip
+import hashlib
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiod.images.service import ImageService
 from aiod.store.database import Database
 from aiod.store.images import ImageRepository
 from tests.support import rootfs
+from tests.support.binaries import require
 
 
 async def pieces(data: bytes) -> AsyncIterator[bytes]:
@@ -57,18 +59,28 @@ async def test_load_and_remove(images: ImageService, tmp_path: Path, make: objec
     assert files(tmp_path) == set()
 
 
-async def test_what_skopeo_writes(images: ImageService, tmp_path: Path) -> None:
-    source = tmp_path / "source.tar"
-    source.write_bytes(rootfs.docker_archive("made:1", [rootfs.busybox_tar()]))
-    for kind, name in (("docker-archive", "one"), ("oci-archive", "two")):
-        target = tmp_path / f"{name}.tar"
-        subprocess.run(
-            ["skopeo", "copy", "-q", f"docker-archive:{source}", f"{kind}:{target}:{name}:9"],
-            check=True,
-            timeout=60,
-        )
-        assert await load(images, target.read_bytes()) == [f"Loaded image: {name}:9\n"]
-    assert images.find("one:9").id
+SKOPEO = {
+    "docker-archive": (),
+    "oci-archive": (),
+    "oci-archive zstd": ("--dest-compress-format", "zstd", "--dest-compress-level", "3"),
+    "oci-archive plain": ("--dest-oci-accept-uncompressed-layers", "--dest-decompress"),
+}
+
+
+@pytest.mark.parametrize("kind", SKOPEO)
+async def test_what_skopeo_writes(images: ImageService, tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / "source.tar", tmp_path / "target.tar"
+    layers = [rootfs.busybox_tar(), rootfs.tar([rootfs.Entry("second", b"layer\n")])]
+    source.write_bytes(rootfs.docker_archive("made:1", layers))
+    place = f"{kind.split()[0]}:{target}:one:9"
+    command = [require("skopeo"), "copy", "-q", *SKOPEO[kind], f"docker-archive:{source}", place]
+    subprocess.run(command, check=True, timeout=60)
+    assert await load(images, target.read_bytes()) == ["Loaded image: one:9\n"]
+    image = images.find("one:9")
+    top = images.layer_directory(image.layers[1].chain_id)
+    assert (top / "second").read_bytes() == b"layer\n"
+    want = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in layers]
+    assert [one.diff_id for one in image.layers] == want
 
 
 async def test_records_survive_a_restart(images: ImageService, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from aiod.images.service import ImageService
 from aiod.store.database import Database
 from aiod.store.images import ImageRepository
 from tests.support import rootfs
+from tests.support.engine import Engine
 from tests.support.layertars import (
     archive,
     directory,
@@ -203,6 +204,19 @@ ARCHIVES = {
 async def test_hostile_archives(images: ImageService, tmp_path: Path, name: str) -> None:
     data, reason = ARCHIVES[name]
     with pytest.raises(InvalidParameterError, match=reason):
+        await load(images, data)
+    assert kept(tmp_path) == []
+
+
+async def test_hard_links_stay_within_their_layer(
+    images: ImageService, dockerd: Engine, tmp_path: Path
+) -> None:
+    """A layer is unpacked alone, here as by dockerd's overlay2: both refuse a link below."""
+    data = docker_archive([layer([member("a", b"1")]), layer([link("b", "a")])])
+    with dockerd.api() as api:
+        reply = api.raw("POST", "/images/load", data, {"Content-Type": "application/x-tar"})
+        assert b"no such file or directory" in reply.body
+    with pytest.raises(InvalidParameterError, match="is not in the layer"):
         await load(images, data)
     assert kept(tmp_path) == []
 
