@@ -98,6 +98,14 @@ class Starter:
 
     async def _spawn(self, entry: Entry) -> Spawned:
         pending, entry.pending = entry.pending, []
+        try:
+            return await self._spawn_for(entry, pending)
+        except BaseException:
+            for attachment in pending:
+                attachment.give_up()
+            raise
+
+    async def _spawn_for(self, entry: Entry, pending: list[Attachment]) -> Spawned:
         run = self._paths.shim(entry.record.id)
         await asyncio.to_thread(self._preparer.write_bundle, entry.record, start=not pending)
         failpoints.reach(BUNDLE)

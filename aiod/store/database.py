@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -59,7 +60,10 @@ class Database:
                 await _prepare(writer)
                 await _migrate(writer, path)
                 reader = await aiosqlite.connect(
-                    f"file:{path}?mode=ro", timeout=_BUSY_SECONDS, isolation_level=None, uri=True
+                    f"file:{quote(str(path))}?mode=ro",
+                    timeout=_BUSY_SECONDS,
+                    isolation_level=None,
+                    uri=True,
                 )
             except sqlite3.DatabaseError as error:
                 raise InternalError(f"database {path}: {error}") from error
@@ -112,7 +116,7 @@ class Database:
             await self._writer.execute("BEGIN IMMEDIATE")
             outcomes = [await self._attempt(job) for job in jobs]
             await self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is, the writer goes on and the callers hear of it
             with contextlib.suppress(sqlite3.Error):
                 await self._writer.execute("ROLLBACK")
             failure = InternalError(f"database {self._path}: {error}")

@@ -237,3 +237,15 @@ def test_the_daemon_ends_while_starts_are_under_way(
             api.start(container) if found["Status"] == "created" else None
             api.remove(container)
     eventually(lambda: list(daemon.paths.shims.iterdir()), lambda left: not left)
+
+
+def test_a_failed_start_ends_the_streams_that_waited_for_it(aiod: Engine) -> None:
+    with aiod.api() as api:
+        container = api.create(Image="base", Cmd=["no-such"], AttachStdout=True)
+        connection = UnixConnection(aiod.socket, 60)
+        connection.request("POST", f"/containers/{container}/attach?stream=1&stdout=1")
+        answer = connection.getresponse()
+        assert api.send("POST", f"/containers/{container}/start").status == 400
+        assert answer.read() == b""
+        connection.close()
+        api.remove(container)

@@ -265,6 +265,27 @@ async def test_a_full_database_says_so_and_loses_nothing(database: Database) -> 
     assert len((await repository.load_all()).records) == len(kept) + 1
 
 
+async def test_an_unexpected_failure_does_not_end_the_writer(database: Database) -> None:
+    """Work that left no transaction, and then failed at something else."""
+
+    async def odd(connection: aiosqlite.Connection) -> None:
+        await connection.execute("ROLLBACK")
+        raise ValueError("odd")
+
+    with pytest.raises(InternalError, match="odd"):
+        await database.transact(odd)
+    await ContainerRepository(database).insert(record("1", "one"))
+
+
+async def test_any_path_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "a?b#c%20d" / "d.db"
+    path.parent.mkdir()
+    database = await Database.open(path)
+    await ContainerRepository(database).insert(record("1", "one"))
+    assert len((await ContainerRepository(database).load_all()).records) == 1
+    await database.close()
+
+
 async def test_a_read_only_database_says_so(database: Database) -> None:
     repository = ContainerRepository(database)
     await repository.insert(record("1", "one"))
