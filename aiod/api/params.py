@@ -92,10 +92,8 @@ def filters(query: Mapping[str, str], allowed: frozenset[str]) -> Filters:
     for name in found:
         if name not in allowed:
             raise InvalidParameterError(f"invalid filter '{name}'")
-    return {
-        name: values if isinstance(values, list) else [v for v, on in values.items() if on]
-        for name, values in found.items()
-    }
+    # As in dockerd, a value counts by being there, even as `false`.
+    return {name: list(values) for name, values in found.items()}
 
 
 def boolean_filter(found: Filters, name: str) -> bool | None:
