@@ -51,6 +51,7 @@ class ImageRoutes:
 
     async def _list(self, call: Call) -> web.StreamResponse:
         query = call.query()
+        _refuse_manifests(query, "images/json")
         rows = await self._images.list(
             _filters(call, query),
             all_images=params.boolean(query, "all"),
@@ -60,6 +61,7 @@ class ImageRoutes:
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         query = call.query()
+        _refuse_manifests(query, "images/{name}/json")
         if query.get("platform"):
             raise UnsupportedError("images/{name}/json: platform is not supported by aiod yet")
         return replies.json(
@@ -134,6 +136,11 @@ def _filters(call: Call, query: dict[str, str]) -> params.Filters:
     if call.version < _FILTER_PARAMETER_GONE and query.get("filter"):
         found.setdefault("reference", []).append(query["filter"])
     return found
+
+
+def _refuse_manifests(query: dict[str, str], route: str) -> None:
+    if params.boolean(query, "manifests"):
+        raise UnsupportedError(f"{route}: manifests is not supported by aiod yet")
 
 
 async def _progress(

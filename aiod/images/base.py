@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from aiod.errors import NotFoundError
+from aiod.errors import InternalError, NotFoundError
 
 NAME = "docker.io/library/base:latest"
 COMMAND = ("/bin/sh",)
@@ -30,12 +30,16 @@ _ELF_INTERPRETER = 3  # elf(5), PT_INTERP
 
 def find_busybox() -> Path:
     """A statically linked busybox. Raises NotFoundError with what to do about it."""
+    dynamic = None
     for place in map(Path, _PLACES):
-        if place.is_file() and _is_static(place.read_bytes()):
+        if not place.is_file():
+            continue
+        if _is_static(place.read_bytes()):
             return place
+        dynamic = place
+    found = f"{dynamic} is not statically linked" if dynamic else "this machine has none"
     raise NotFoundError(
-        "image base is made from a statically linked busybox, and this machine has none: "
-        "install busybox-static"
+        f"image base is made from a statically linked busybox, and {found}: install busybox-static"
     )
 
 
@@ -53,9 +57,7 @@ def _is_static(program: bytes) -> bool:
 def build() -> bytes:
     """The root filesystem, as a tar. Raises NotFoundError without a static busybox."""
     busybox = find_busybox()
-    listed = subprocess.run(
-        [busybox, "--list"], capture_output=True, text=True, check=True, timeout=_TIMEOUT
-    )
+    applets = _applets(busybox)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, mode in _DIRECTORIES.items():
@@ -63,11 +65,21 @@ def build() -> bytes:
         _add_file(tar, "bin/busybox", busybox.read_bytes(), 0o755)
         for name, text in _FILES.items():
             _add_file(tar, name, text.encode(), 0o644)
-        for applet in sorted(set(listed.stdout.split()) - {"busybox"}):
+        for applet in applets:
             link = _entry(f"bin/{applet}", tarfile.SYMTYPE, 0o777)
             link.linkname = "busybox"
             tar.addfile(link)
     return out.getvalue()
+
+
+def _applets(busybox: Path) -> list[str]:
+    try:
+        listed = subprocess.run(
+            [busybox, "--list"], capture_output=True, text=True, check=True, timeout=_TIMEOUT
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InternalError(f"image base: {busybox} --list: {error}") from error
+    return sorted(name for name in set(listed.stdout.split()) - {"busybox"} if "/" not in name)
 
 
 def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:

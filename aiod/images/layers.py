@@ -1,8 +1,14 @@
 """Unpacked layers, shared by every image and container that stands on them.
 
 Owns `overlay/<chain id hex>/`: `diff` is the layer in overlayfs form, `layer.json` its
-facts. A directory under its final name is whole and on disk. Must not know which images
-or containers use a layer. `LayerStore.ensure` may be awaited; the rest blocks.
+facts. Must not know which images or containers use a layer. `LayerStore.ensure` may be
+awaited; the rest blocks.
+
+A directory under its final name is whole, whatever instant the power fails: a layer is
+unpacked under another name, its file system synced (syncfs: one call for all its files,
+0.14 s after a layer of 118 MB in 10,000 files where unpacking took 4 s), then renamed, and
+the rename synced. What syncfs costs more than an fsync of each file is other writers' data
+that waits on the same file system.
 """
 
 import asyncio

@@ -26,6 +26,6 @@ def parse_time(text: str) -> int | None:
 def format_time(time_ns: int) -> str:
     """As Go prints a time in UTC: no trailing zeros in the fraction."""
     seconds, fraction = divmod(time_ns, 10**9)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     digits = f"{fraction:09d}".rstrip("0")
     return f"{text}.{digits}Z" if digits else f"{text}Z"
