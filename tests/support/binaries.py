@@ -14,6 +14,8 @@ _PACKAGES = {
     "skopeo": "skopeo",
     "runc": "runc",
     "podman": "podman",
+    "systemd-analyze": "systemd",
+    "systemd-socket-activate": "systemd",
 }
 _DIRECTORIES = (
     f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin"
