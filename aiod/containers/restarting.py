@@ -56,11 +56,11 @@ class Restarter:
             except AiodError as error:
                 log.warning("container %s: restart: %s", entry.record.id[:12], error.message)
 
-    async def give_up(self, entry: Entry) -> None:
+    async def give_up(self, entry: Entry, *events: str) -> None:
         """It stays as it ended; the caller holds `entry.verb`."""
         cancel(entry)
         await self._ledger.change(
-            entry, Move.GIVE_UP, ("stop",), manually_stopped=True, next_restart_ns=0
+            entry, Move.GIVE_UP, events, manually_stopped=True, next_restart_ns=0
         )
         entry.announce("not-running")
 

@@ -87,7 +87,7 @@ class Stopper:
         """
         status = entry.record.state.status
         if status is Status.RESTARTING:
-            await self._restarter.give_up(entry)
+            await self._restarter.give_up(entry, "stop")
             return
         if status not in RUNNING:
             raise NotModifiedError("container is already stopped")

@@ -149,15 +149,17 @@ class Aftermath:
         assert api.wait(self.created) == 4
 
 
-@pytest.mark.parametrize("point", RECOVERY_POINTS)
-def test_killed_twice_in_recovery(daemon: AiodDaemon, point: str) -> None:
+@pytest.mark.parametrize(
+    ("point", "nth"), [*((point, 1) for point in RECOVERY_POINTS), ("recover.one-taken-up", 4)]
+)
+def test_killed_twice_in_recovery(daemon: AiodDaemon, point: str, nth: int) -> None:
     aftermath = Aftermath(daemon)
     aftermath.strike()
     with contextlib.suppress(DaemonDiedError):
-        daemon.crash_at(point)
+        daemon.crash_at(point, nth)
     assert daemon.wait_death(20) == -signal.SIGKILL, f"recovery does not reach {point}"
     with contextlib.suppress(DaemonDiedError):
-        daemon.crash_at(point)
+        daemon.crash_at(point, nth)
         daemon.sigkill()
     assert daemon.wait_death(20) == -signal.SIGKILL
     daemon.restart()
