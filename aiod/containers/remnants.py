@@ -85,15 +85,22 @@ class Remnants:
             if found.name not in known.containers:
                 self.sweep_one(found.name, read_state(found))
                 _discard(found)
-        for pid, start in self._shims():
-            if (pid, start) not in known.shims:
-                log.warning("shim %d belongs to no container: ended", pid)
-                proc.send_signal(pid, start, signal.SIGKILL)
+        for pid, start in self._strangers(known.shims):
+            log.warning("shim %d belongs to no container: ended", pid)
+            proc.send_signal(pid, start, signal.SIGKILL)
         for name in self._cgroups() - known.containers - _NOT_CONTAINERS:
             self.remove_cgroup(name)
         for found in self._paths.containers.iterdir():
             if found.name not in known.containers | known.broken:
                 _discard(found)
+
+    def _strangers(self, known: Set[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Shims in nobody's use; what a used one has forked has its title, and is its own."""
+        used = {pid for pid, start in known if proc.is_same(pid, start)}
+        for pid, start in self._shims():
+            with contextlib.suppress(ProcessLookupError):
+                if pid not in used and proc.parent(pid) not in used:
+                    yield pid, start
 
     def _shims(self) -> Iterator[tuple[int, int]]:
         """Every shim of this daemon's, also one whose directory is gone or damaged."""

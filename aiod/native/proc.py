@@ -8,8 +8,8 @@ import os
 import signal
 from errno import ESRCH
 
-# Indices of fields 3, 20 and 22 behind the command's closing bracket.
-_STATE, _THREADS, _START = 0, 17, 19
+# Indices of fields 3, 4, 20 and 22 behind the command's closing bracket.
+_STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
 
 
 def _read(path: str) -> bytes:
@@ -32,6 +32,11 @@ def _stat(pid: int) -> list[bytes]:
 def start_time(pid: int) -> int:
     """Clock ticks since boot at which `pid` started; raises ProcessLookupError if it is gone."""
     return int(_stat(pid)[_START])
+
+
+def parent(pid: int) -> int:
+    """The pid of its parent; raises ProcessLookupError if it is gone."""
+    return int(_stat(pid)[_PARENT])
 
 
 def boot_id() -> str:

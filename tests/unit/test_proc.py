@@ -109,3 +109,9 @@ def test_no_descriptor_is_left_open(child: subprocess.Popen[bytes]) -> None:
         proc.send_signal(child.pid, started + offset, 0)
         proc.is_same(child.pid, started + offset)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_parent(child: subprocess.Popen[bytes]) -> None:
+    assert proc.parent(child.pid) == os.getpid()
+    with pytest.raises(ProcessLookupError):
+        proc.parent(GONE)
