@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from aiod.cli.errors import CliError
+from aiod.cli.errors import CliError, OutputGoneError
 
 # Each command's module, and its name there if that is another.
 _COMMANDS = {
@@ -62,6 +62,13 @@ class _Lazy(click.Group):
         found = getattr(module, name or cmd_name)
         return found if isinstance(found, click.Command) else None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; a broken pipe gets a type of its own, as click has its own ideas about those."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise OutputGoneError from None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, say what failed on one line, and leave with the right status."""
         sys.exit(_ended(lambda: self.main(prog_name="aiod", standalone_mode=False)))
@@ -84,7 +91,7 @@ def _ended(run: Callable[[], object]) -> int:
     except CliError as error:
         output.complain(error.message)
         return error.status
-    except BrokenPipeError:
+    except OutputGoneError:
         terminal.discard_output()
         return 141
     except (KeyboardInterrupt, click.Abort):

@@ -25,5 +25,9 @@ class UnreachableError(CliError):
     """There is no engine to ask, or it went away in the middle."""
 
 
+class OutputGoneError(Exception):
+    """Nobody reads our standard output any more."""
+
+
 class HangupError(Exception):
     """The user's terminal is gone."""
