@@ -11,9 +11,16 @@ from aiod.cli.session import show
 from aiod.wire.frames import Decoder
 
 
+def _lines(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value != "all" and not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither a number nor all")
+    return value
+
+
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last lines.")
+@click.option("-n", "--tail", default="all", metavar="NUMBER", callback=_lines,
+              help="Only the last lines.")  # fmt: skip
 @click.option("--since", metavar="TIME", help="From a time on: 10m, 2025-01-31T12:00:00Z, seconds.")
 @click.option("--until", metavar="TIME", help="Up to a time.")
 @click.option("-t", "--timestamps", is_flag=True, help="Each line's time in front.")

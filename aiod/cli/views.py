@@ -6,6 +6,15 @@ Field names are the Engine API's (v1.51). Must not know how they are shown.
 import msgspec
 
 
+class Port(msgspec.Struct, frozen=True):
+    """A port of a container, and where the host has it, if it has."""
+
+    PrivatePort: int
+    PublicPort: int = 0
+    IP: str = ""
+    Type: str = "tcp"
+
+
 class ContainerRow(msgspec.Struct, frozen=True):
     """A row of `GET /containers/json`; `Created` in seconds."""
 
@@ -15,6 +24,7 @@ class ContainerRow(msgspec.Struct, frozen=True):
     Command: str = ""
     Created: int = 0
     Status: str = ""
+    Ports: tuple[Port, ...] = ()
 
 
 class ImageRow(msgspec.Struct, frozen=True):
