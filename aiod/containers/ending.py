@@ -36,6 +36,7 @@ EXIT_RECORDED = failpoints.declare("stop.exit-taken")
 LOST, REBOOTED = 137, 255
 _LOOK_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
+_READERS_SECONDS = 10.0  # that a client may read nothing at all
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 
 
@@ -138,8 +139,13 @@ class Endings:
                 return
 
     async def _clean(self, entry: Entry) -> None:
-        """Release the shim, wait for its end, and take its directory away."""
+        """Release the shim, wait for its end, and take its directory away.
+
+        First, clients get what they have not read yet, which the shim alone holds.
+        """
         state, container_id = entry.record.state, entry.record.id
+        joined, entry.joined = entry.joined, []
+        await asyncio.gather(*(attachment.parted(_READERS_SECONDS) for attachment in joined))
         await asyncio.to_thread(end_shim, state.shim_pid, state.shim_start)
         try:
             await self._hooks.settle_execs(container_id, True)

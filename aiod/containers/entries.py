@@ -59,7 +59,13 @@ class Entry:
     noticed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     pending: "list[Attachment]" = field(default_factory=list)
+    joined: "list[Attachment]" = field(default_factory=list)
     waits: "dict[str, list[asyncio.Future[WaitResult]]]" = field(default_factory=dict)
+
+    def join(self, attachment: Attachment) -> None:
+        """Remember who reads the run's output, for as long as they do."""
+        self.joined = [other for other in self.joined if not other.over]
+        self.joined.append(attachment)
 
     def begin_run(self) -> None:
         """What is noticed of a run before this belongs to another."""

@@ -152,6 +152,7 @@ class Execs:
             )
             if joined is not None:
                 await joined.bind(ShimClient(run), record.id)
+                entry.join(joined)
             return await client.start(record.id)
         finally:
             client.close()

@@ -64,6 +64,7 @@ class Joiner:
             )
         try:
             await made.bind(ShimClient(self._paths.shim(entry.record.id)))
+            entry.join(made)
         except OSError as error:
             raise ConflictError(f"container {entry.record.id} is not running") from error
 

@@ -114,6 +114,7 @@ class Starter:
         if not pending:
             return spawned
         try:
+            entry.joined = list(pending)
             return await _start_joined(run, spawned, pending)
         except BaseException:
             _kill(spawned)

@@ -4,6 +4,7 @@ Owns the wait for the start, and what was logged before; must not know HTTP.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from aiod.containers.logs import LogEntry
@@ -41,6 +42,23 @@ class Attachment:
         self._client: ShimClient | None = None
         self._stream: AttachStream | None = None
         self._bound = asyncio.Event()
+        self._over = asyncio.Event()
+        self._passed = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will be read any more."""
+        return self._over.is_set()
+
+    async def parted(self, patience: float) -> None:
+        """Wait until its output was read to the end, or not read on for `patience` seconds."""
+        while not self.over:
+            before = self._passed
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._over.wait()
+            if self._passed == before:
+                return
 
     async def bind(self, client: ShimClient, exec_id: str = "") -> None:
         """Join the running process; `client` is the attachment's to close."""
@@ -62,6 +80,7 @@ class Attachment:
     async def leave(self) -> None:
         """Part from the process, or from the wait for it; also before `bind`, or during it."""
         self._has_left = True
+        self._over.set()
         self._left(self)
         await self._hang_up()
         self.give_up()
@@ -93,6 +112,8 @@ class Attachment:
         if self._stream is not None:
             async for chunk in self._stream:
                 yield chunk
+                self._passed += 1
+        self._over.set()
         await self._settle()
 
     async def write(self, data: bytes) -> None:
