@@ -352,3 +352,19 @@ def test_output_left_blocking_for_others(cli: Aiod) -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_slow_reader_gets_all_of_a_container_that_has_long_ended(cli: Aiod) -> None:
+    name = cli.name()
+    script = "head -c 3000000 /dev/zero | tr '\\0' x; echo done >&2"
+    with cli.spawned("run", "--rm", *NONE, "--name", name, "base", "sh", "-c", script) as child:
+        eventually(lambda: _finished(cli, name), bool)
+        assert child.stdout is not None
+        assert child.stdout.read() == b"x" * 3_000_000
+        assert child.wait(30) == 0
+
+
+def _finished(cli: Aiod, name: str) -> bool:
+    with cli.engine.api() as api:
+        reply = api.send("GET", f"/containers/{name}/json")
+        return reply.status == 200 and not reply.json()["State"]["Running"]
