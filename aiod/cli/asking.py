@@ -60,6 +60,8 @@ async def _run(address: Address, work: Callable[[Asking], Awaitable[int | None]]
         return signals.status
     except HangupError:
         return _HANGUP
+    finally:
+        signals.close()
 
 
 async def each(names: tuple[str, ...], work: Callable[[str], Awaitable[str | None]]) -> int:

@@ -30,6 +30,10 @@ class Signals:
         self.status = 128 + number
         self._main.cancel()
 
+    def close(self) -> None:
+        """The command is at its end: an impatient user's next signal must not garble that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
     @contextlib.contextmanager
     def taken_over(self, forward: Callable[[signal.Signals], None]) -> Iterator[None]:
         """Give every signal to `forward`; the third interrupt ends the command all the same."""
@@ -48,9 +52,9 @@ class Signals:
         try:
             yield
         finally:
-            for number in FORWARDED:
-                self._loop.remove_signal_handler(number)
             self._end_on_signals()
+            for number in set(FORWARDED) - set(ENDING):
+                self._loop.remove_signal_handler(number)
 
     @contextlib.contextmanager
     def on_resize(self, resized: Callable[[], None]) -> Iterator[None]:
