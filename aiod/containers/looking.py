@@ -11,8 +11,9 @@ from pathlib import Path
 from aiod.containers import logs
 from aiod.containers.entries import RUNNING, Directory, Waiter
 from aiod.containers.lifecycle import Lifecycle
+from aiod.containers.logformats import FORMATS
 from aiod.containers.options import LogOptions
-from aiod.errors import ConflictError, InternalError, InvalidParameterError, UnsupportedError
+from aiod.errors import ConflictError, InternalError, InvalidParameterError
 from aiod.store.records import ContainerRecord
 
 _PS_SECONDS = 10.0
@@ -50,16 +51,14 @@ class Looking:
     ) -> AsyncGenerator[logs.LogEntry, None]:
         """The log's entries. Raises InvalidParameterError for a driver that cannot be read."""
         entry = self._directory.find(reference)
-        driver = entry.record.host.LogConfig.Type
-        if driver == "none":
+        driver = entry.record.host.LogConfig.Type or "json-file"
+        if driver not in FORMATS:
             raise InternalError("configured logging driver does not support reading")
-        if driver == "local":
-            raise UnsupportedError("reading the log driver local is not supported by aiod yet")
         ended = entry.ended
         if entry.record.state.status not in RUNNING:
             ended = asyncio.Event()
             ended.set()
-        return logs.read(Path(entry.record.log_path), options, ended)
+        return logs.read(Path(entry.record.log_path), options, ended, driver)
 
     async def top(self, reference: str, ps_args: str) -> TopResult:
         """ps(1) of the host, showing only the container's. Raises ConflictError if none run."""

@@ -78,8 +78,10 @@ class Preparer:
 def _log(record: ContainerRecord) -> protocol.LogConfig:
     settings = record.host.LogConfig.Config or {}
     driver = record.host.LogConfig.Type or "json-file"
-    size, files = size_of(settings.get("max-size", "")), int(settings.get("max-file", "1"))
-    return protocol.LogConfig(driver, record.log_path, size, files)
+    # Docker's defaults of each driver.
+    size, files = ("20m", "5") if driver == "local" else ("", "1")
+    size, files = settings.get("max-size", size), settings.get("max-file", files)
+    return protocol.LogConfig(driver, record.log_path, size_of(size), int(files))
 
 
 def _make_init_layer(directory: Path) -> None:

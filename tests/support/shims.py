@@ -110,11 +110,22 @@ class Shims:
 
     async def make(self, *command: str, **options: object) -> Made:
         """Make a container that runs `command`. Raises SpawnError."""
-        base = self.describe(*command, **options)  # type: ignore[arg-type]
+        return await self.spawn(self.describe(*command, **options))  # type: ignore[arg-type]
+
+    async def spawn(self, base: Path) -> Made:
+        """Make the container described in `base`, which may have been made before."""
+        for name in (protocol.SOCKET_FILE, protocol.EXIT_FILE):
+            (base / name).unlink(missing_ok=True)
+        self._ended.pop((f"c{base.name}", ""), None)
         spawned = await self.template.spawn(base)
         made = Made(base, base / "log", spawned, ShimClient(base), self._ended[f"c{base.name}", ""])
         self._made.append(made)
         return made
+
+    def release(self, made: Made) -> None:
+        """Take its exit over: the shim ends."""
+        release(made.shim.pid, made.shim.start_time)
+        wait_gone(made.shim)
 
     def leftovers(self) -> list[str]:
         """Processes and cgroups of containers of which nothing should be left."""
@@ -136,8 +147,7 @@ class Shims:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 if made.shim.alive():
                     await made.exit()
-            release(made.shim.pid, made.shim.start_time)
-            wait_gone(made.shim)
+            self.release(made)
         await self.template.close()
         self._listener.close()
         layout = cgroups.detect_layout()

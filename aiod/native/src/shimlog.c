@@ -187,10 +187,27 @@ static bool frame_local(struct shimlog *log, int stream, const char *data, size_
 
 /* ---- the file ---- */
 
-/* Offset at which the last whole record of a local log ends. */
+/* Whether the length before `end` leads to a record's beginning that says the same. */
+static bool local_ends_at(int fd, int64_t end) {
+    unsigned char head[4], tail[4];
+    if (end < LOCAL_HEADER + LOCAL_FIXED + LOCAL_TRAILER || pread(fd, tail, 4, end - 4) != 4)
+        return false;
+    int64_t payload = ((int64_t)tail[0] << 24) | (tail[1] << 16) | (tail[2] << 8) | tail[3];
+    int64_t begin = end - LOCAL_TRAILER - payload - LOCAL_HEADER;
+    return payload >= LOCAL_FIXED && begin >= 0 && pread(fd, head, 4, begin) == 4 &&
+           memcmp(head, tail, 4) == 0;
+}
+
+/* Offset at which the last whole record of a local log ends. A damaged one farther on costs none
+ * of those behind it: readers find them. */
 static int64_t local_end(int fd, int64_t size) {
-    int64_t offset = 0;
+    int64_t offset = size, lowest = size - 2 * SHIMLOG_PARTIAL;
+    while (offset > 0 && offset > lowest && !local_ends_at(fd, offset))
+        offset--;
+    if (offset > 0 && offset > lowest)
+        return offset;
     unsigned char raw[4];
+    offset = 0;
     while (size - offset >= LOCAL_HEADER + LOCAL_FIXED + LOCAL_TRAILER &&
            pread(fd, raw, 4, offset) == 4) {
         int64_t payload = ((int64_t)raw[0] << 24) | (raw[1] << 16) | (raw[2] << 8) | raw[3];
@@ -272,8 +289,35 @@ static void rotate(struct shimlog *log) {
     open_file(log, 0);
 }
 
-/* The container never waits for a log that cannot be written: the batch is counted as lost, and
- * what was written of it is taken back, so that the file holds whole records only. */
+/* How much of the first `written` bytes of the batch are whole records. */
+static size_t whole_records(const struct shimlog *log, size_t written) {
+    const char *data = log->batch.data;
+    size_t end = 0;
+    if (log->driver == SHIMLOG_JSON) {
+        const char *last = written ? memrchr(data, '\n', written) : NULL;
+        return last ? (size_t)(last - data) + 1 : 0;
+    }
+    while (end + LOCAL_HEADER <= written) {
+        const unsigned char *raw = (const unsigned char *)data + end;
+        size_t payload = ((size_t)raw[0] << 24) | ((size_t)raw[1] << 16) |
+                         ((size_t)raw[2] << 8) | raw[3];
+        if (end + LOCAL_HEADER + payload + LOCAL_TRAILER > written)
+            break;
+        end += LOCAL_HEADER + payload + LOCAL_TRAILER;
+    }
+    return end;
+}
+
+/* Of a batch that did not go in whole, keep the whole records, and count the others as lost. */
+static void lose(struct shimlog *log, size_t written) {
+    size_t kept = whole_records(log, written);
+    log->lost += (int64_t)(log->batch.length - kept);
+    if (log->fd >= 0 && written > kept && ftruncate(log->fd, log->size + (int64_t)kept) < 0)
+        kept = written;
+    log->size += (int64_t)kept;
+}
+
+/* The container never waits for a log that cannot be written. */
 static void flush(struct shimlog *log) {
     size_t done = 0;
     if (log->batch.length == 0)
@@ -288,13 +332,10 @@ static void flush(struct shimlog *log) {
             break;
         done += (size_t)count;
     }
-    if (done == log->batch.length) {
+    if (done == log->batch.length)
         log->size += (int64_t)done;
-    } else {
-        log->lost += (int64_t)log->batch.length;
-        if (log->fd >= 0 && done > 0 && ftruncate(log->fd, log->size) < 0)
-            log->size += (int64_t)done;
-    }
+    else
+        lose(log, done);
     empty(&log->batch);
 }
 
