@@ -149,6 +149,15 @@ class ContentStore:
         os.rename(path, self.path(digest))
         sync_directory(self._blobs)
 
-    def sweep(self, owned: frozenset[str]) -> None:
-        """Delete every blob whose digest is not in `owned`, and whatever is no blob."""
-        discard(entry for entry in self._blobs.iterdir() if f"sha256:{entry.name}" not in owned)
+    def condemn(self, owned: frozenset[str]) -> list[Path]:
+        """Take every blob that is not `owned`, and whatever is no blob, out of the store.
+
+        Returns what `discard` shall delete: unlinking big files takes its time.
+        """
+        doomed: list[Path] = []
+        for entry in self._blobs.iterdir():
+            if f"sha256:{entry.name}" not in owned:
+                target = self._ingest / f"condemned-{secrets.token_hex(8)}"
+                os.rename(entry, target)
+                doomed.append(target)
+        return doomed

@@ -186,11 +186,6 @@ class LayerStore:
                 doomed.append(target)
         return doomed
 
-    @staticmethod
-    def discard(doomed: list[Path]) -> None:
-        """Delete what was condemned; may run beside anything."""
-        discard(doomed)
-
 
 def _sync_file_system(path: Path) -> None:
     """syncfs(2): one call instead of an fsync for each of a layer's thousands of files."""

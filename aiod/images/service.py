@@ -31,6 +31,7 @@ from aiod.images.compression import Limits
 from aiod.images.config import ImageConfig, RunConfig, decode_config
 from aiod.images.content import ContentStore
 from aiod.images.dockerfile import runconfig
+from aiod.images.files import discard
 from aiod.images.layers import LayerStore
 from aiod.images.model import (
     ContainerUse,
@@ -44,6 +45,7 @@ from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
 from aiod.images.reference import normalize, parse
 from aiod.images.selection import Filters, select
+from aiod.images.threads import run_to_end
 from aiod.images.times import format_time
 from aiod.store.records import EventRecord
 
@@ -112,11 +114,11 @@ class ImageService:
         blobs |= {layer.blob_digest for image in images for layer in image.layers}
         chains = {layer.chain_id for image in images for layer in image.layers}
         chains |= set(self.layers_in_use())
-        await asyncio.to_thread(self._content.sweep, frozenset(blobs))
-        doomed = await asyncio.to_thread(self._layers.condemn, frozenset(chains))
+        doomed = await asyncio.to_thread(self._content.condemn, frozenset(blobs))
+        doomed += await asyncio.to_thread(self._layers.condemn, frozenset(chains))
 
         async def delete() -> None:
-            await asyncio.to_thread(self._layers.discard, doomed)
+            await run_to_end(lambda stop: discard(doomed))
 
         return delete
 

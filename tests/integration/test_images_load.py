@@ -216,6 +216,23 @@ async def test_an_unreadable_record_costs_no_layer(tmp_path: Path) -> None:
         assert directory.is_dir()
 
 
+async def test_files_whose_record_is_gone_go_at_the_next_start(tmp_path: Path) -> None:
+    """As after a crash between a removal's record and its files."""
+    async with service_in(tmp_path) as images:
+        await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
+    database = await Database.open(tmp_path / "d.db")
+    await database.transact(_forget)
+    await database.close()
+    async with service_in(tmp_path) as images:
+        images.collect_soon()
+    assert not any((tmp_path / "overlay").iterdir())
+    assert not any((tmp_path / "content/blobs/sha256").iterdir())
+
+
+async def _forget(connection: Any) -> None:
+    await connection.execute("DELETE FROM images")
+
+
 async def _spoil(connection: Any) -> None:
     await connection.execute("UPDATE images SET document = '{}'")
 
