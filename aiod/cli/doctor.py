@@ -15,7 +15,8 @@ from aiod.doctor import can_run, examine
 from aiod.doctor.findings import Finding, Subject, Verdict
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
-_PATH = click.Path(path_type=Path)
+# Not to be looked at before the probes do.
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command()

@@ -135,3 +135,11 @@ def test_a_running_daemon_is_found(daemon: AiodDaemon) -> None:
     daemon.sigkill()
     found = _verdicts(_doctor("--json", host=daemon.host))
     assert found["daemon"]["verdict"] == "note"
+
+
+def test_directories_that_may_not_be_read_are_a_finding(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    tmp_path.parent.chmod(0o755)
+    under = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    found = _verdicts(_doctor("--json", "--root", str(tmp_path), under=under))
+    assert found["directories"]["verdict"] == "missing"
