@@ -25,7 +25,7 @@ from aiod.errors import NotModifiedError
 from aiod.images.service import ImageService
 from aiod.shim import protocol
 from aiod.store.containers import ContainerRepository
-from aiod.store.records import ContainerRecord
+from aiod.store.records import ContainerRecord, Status
 from aiod.tasks.shim_client import ExitListener, ShimTemplate
 
 
@@ -88,6 +88,8 @@ class Lifecycle:
 
     async def _start(self, entry: Entry) -> None:
         async with entry.verb:
+            if entry.record.state.status is Status.RESTARTING:
+                raise NotModifiedError("container will be started again")
             await self._starter.start(entry)
 
     async def stop(self, entry: Entry, timeout: int | None, number: int | None) -> None:

@@ -42,7 +42,9 @@ class OwnedTasks:
 
     async def close(self) -> None:
         """Cancel what is under way, and wait until it is over."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:  # what ends may begin something: that is ended too
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)

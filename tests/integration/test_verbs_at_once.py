@@ -168,6 +168,17 @@ def test_stop_while_it_restarts(aiod: Engine) -> None:
             api.remove(container)
 
 
+def test_start_while_it_waits_for_its_next_start(aiod: Engine) -> None:
+    """It counts as running, which it does for dockerd; no wait is cut short."""
+    with aiod.api() as api:
+        container = api.run(*FAILING, HostConfig={"RestartPolicy": {"Name": "always"}})
+        eventually(lambda: api.inspect(container)["RestartCount"], lambda count: count >= 4)
+        eventually(lambda: api.state(container)["Status"], lambda now: now == "restarting")
+        assert api.send("POST", f"/containers/{container}/start").status == 304
+        assert api.inspect(container)["RestartCount"] >= 4
+        api.remove(container)
+
+
 @pytest.mark.parametrize("condition", ["not-running", "next-exit", "removed"])
 def test_waits_end_with_the_removal(aiod: Engine, condition: str) -> None:
     with aiod.api() as api:
