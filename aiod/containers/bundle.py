@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from aiod.containers import devices, resources, security
+from aiod.containers import devices, propagation, resources, security
 from aiod.containers.admission import check_bind
 from aiod.containers.identity import Identity
 from aiod.native import capabilities, seccomp, spec
@@ -165,7 +165,9 @@ def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
         mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.own / name), options))
     for text in host.Binds or ():
         source, target, words = check_bind(text)
-        kept = tuple(w for w in words if w == "ro" or w in _PROPAGATION)
+        propagation.check(source, words)
+        # What is mounted below a read-only bind is read-only too, as Docker has it since 25.
+        kept = tuple("rro" if w == "ro" else w for w in words if w == "ro" or w in _PROPAGATION)
         if not _PROPAGATION & set(kept):
             kept += ("rprivate",)
         mounts.append(spec.Mount(target, "bind", source, ("rbind", *kept)))

@@ -203,6 +203,33 @@ def test_a_mount_made_inside_a_shared_one(aiod: Engine, tmp_path: Path) -> None:
         subprocess.run(["umount", "-R", tmp_path], check=True)
 
 
+def test_propagation_that_cannot_be_had(aiod: Engine, dockerd: Engine, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "private", tmp_path], check=True)
+    try:
+        subprocess.run(["mount", "--make-private", tmp_path], check=True)
+        for engine in (aiod, dockerd):
+            flags = ("-v", f"{tmp_path}:/data:rshared")
+            done = engine.docker(*RUN, *flags, "base", "true", check=False)
+            assert done.returncode != 0
+            told = f"path {tmp_path} is mounted on {tmp_path} but it is not a shared mount"
+            assert told in done.stderr
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_read_only_binds_are_so_below_too(aiod: Engine, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", tmp_path / "below"], check=True)
+    try:
+        script = "touch /data/x /data/below/x 2>/dev/null; ls /data /data/below | grep -c x"
+        done = aiod.docker(
+            *RUN, "-v", f"{tmp_path}:/data:ro", "base", "sh", "-c", script, check=False
+        )
+        assert done.stdout == "0\n"
+    finally:
+        subprocess.run(["umount", tmp_path / "below"], check=True)
+
+
 # cgroups
 
 
