@@ -262,6 +262,11 @@ def exec_process(
     return task
 
 
+def warm() -> None:
+    """Have the types made that the making of a process uses."""
+    ffi.new("struct aiod_report *"), ffi.new("int *", -1)
+
+
 def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     steps = tuple(encoded.steps)

@@ -47,6 +47,11 @@ def hand_over(
         raise OSError(-result[0], f"open log {log.path!r}: {os.strerror(-result[0])}")
 
 
+def warm() -> None:
+    """In the template: have the struct's type made."""
+    ffi.new("struct aiod_handover *")
+
+
 def finish(link: socket.socket, answer: bytes, *, failed: bool) -> None:
     """As a maker's last word: what the shim is to answer the daemon."""
     kind = lib.AIOD_MAKER_FAILED if failed else lib.AIOD_MAKER_DONE

@@ -51,7 +51,7 @@ def _undo(init: Init, directory: Path, reply: int) -> None:
     with contextlib.suppress(protocol.DamagedFileError, NativeError, OSError):
         request = protocol.read_struct(directory / protocol.REQUEST_FILE, protocol.SpawnRequest)
         if request is not None:
-            cgroups.Cgroup(cgroups.detect_layout(), request.cgroup_path).remove()
+            cgroups.Cgroup(maker.layout(), request.cgroup_path).remove()
     told = protocol.SpawnReply(step="make the container", message="its maker ended unexpectedly")
     with contextlib.suppress(OSError), socket.socket(fileno=reply) as answer:
         answer.send(msgspec.json.encode(told))
@@ -103,7 +103,7 @@ class Shim:
     @functools.cached_property
     def layout(self) -> cgroups.Layout:
         """The host's hierarchies. Raises NativeError."""
-        return cgroups.detect_layout()
+        return maker.layout()
 
     @functools.cached_property
     def cgroup(self) -> cgroups.Cgroup:

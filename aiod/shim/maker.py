@@ -11,6 +11,8 @@ the shim before it may execute, so that it is never without somebody who waits f
 the shim. Must not know the daemon's records.
 """
 
+import contextlib
+import functools
 import os
 import socket
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from aiod.native import cgroups, plan, proc, runtime, runtimecgroup, spec
+from aiod.native.encoding import Encoded
 from aiod.native.errors import NativeError
 from aiod.shim import handover, protocol, stdio
 
@@ -45,6 +48,58 @@ def run(directory: Path, link: socket.socket) -> None:
         handover.finish(link, msgspec.json.encode(refused), failed=True)
     else:
         handover.finish(link, msgspec.json.encode(made), failed=False)
+
+
+@functools.cache
+def layout() -> cgroups.Layout:
+    """The host's hierarchies, as they were when the template started. Raises NativeError."""
+    return cgroups.detect_layout()
+
+
+def warm() -> None:
+    """In the template: have made what the first use of a type, a struct or a table makes.
+
+    Measured: of 9.5 ms of a maker's processor time, more than half was this.
+    """
+    sample = spec.encode(_SAMPLE)
+    with contextlib.suppress(NativeError):
+        layout()
+    described = plan.build_plan(spec.decode(sample), Path("/"))
+    with contextlib.closing(Encoded(described.steps, described.argv, described.env)):
+        pass
+    request = protocol.SpawnRequest("", "", "", "", "")
+    for value in (request, protocol.ShimState(0, 0), protocol.InitState(0, 0)):
+        msgspec.json.decode(msgspec.json.encode(value), type=type(value))
+    msgspec.json.encode(protocol.SpawnReply())
+    handover.warm()
+    runtime.warm()
+
+
+_SAMPLE = spec.Spec(
+    process=spec.Process(
+        args=("true",),
+        env=("PATH=/bin",),
+        capabilities=spec.Capabilities(*[("CAP_CHOWN",)] * 5),
+        rlimits=(spec.Rlimit("RLIMIT_NOFILE", 1024, 1024),),
+        oom_score_adj=0,
+    ),
+    root=spec.Root(),
+    hostname="sample",
+    mounts=(
+        spec.Mount("/", "overlay", "overlay", ("lowerdir=/a:/b", "upperdir=/c", "workdir=/d")),
+        spec.Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
+        spec.Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "mode=755", "size=65536k")),
+        spec.Mount("/etc/hosts", "bind", "/etc/hosts", ("rbind", "rprivate")),
+    ),
+    linux=spec.Linux(
+        namespaces=tuple(
+            spec.Namespace(kind) for kind in ("mount", "pid", "ipc", "uts", "network")
+        ),
+        masked_paths=("/proc/kcore",),
+        readonly_paths=("/proc/sys",),
+        resources=spec.Resources(pids=spec.Pids(1)),
+    ),
+)
 
 
 class Maker:
@@ -84,13 +139,12 @@ class Maker:
 
     def _create(self, request: protocol.SpawnRequest, streams: stdio.Stdio) -> runtime.Task:
         container = spec.decode((self._directory / protocol.CONFIG_FILE).read_bytes())
-        layout = cgroups.detect_layout()
-        cgroup = self._cgroup = cgroups.Cgroup(layout, request.cgroup_path)
+        cgroup = self._cgroup = cgroups.Cgroup(layout(), request.cgroup_path)
         cgroup.create()
         if container.linux.resources:
             cgroup.apply(container.linux.resources)
         described = plan.build_plan(
-            container, self._directory, runtimecgroup.mounts_of(layout, request.cgroup_path)
+            container, self._directory, runtimecgroup.mounts_of(layout(), request.cgroup_path)
         )
         fds = (streams.child_stdin, streams.child_stdout, streams.child_stderr)
         place = cgroup.into_fd()

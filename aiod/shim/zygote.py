@@ -58,6 +58,7 @@ def _place(directory: Path) -> None:
 def freeze() -> None:
     """Put everything made so far out of the collector's sight, so that forks go on sharing it."""
     service.warm()
+    maker.warm()
     gc.collect()
     gc.freeze()
 
