@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiod.cli import terminal
 from aiod.cli.asking import Asking
 from aiod.cli.client import Client, Hijacked, container
-from aiod.cli.errors import CliError, EngineError, UnreachableError
+from aiod.cli.errors import CliError, EngineError, HangupError, UnreachableError
 from aiod.wire.detachkeys import Detector
 from aiod.wire.frames import STDERR, STDOUT, Decoder, FrameError
 
@@ -47,16 +47,17 @@ async def converse(asking: Asking, stream: Hijacked, manner: Manner, resize: str
     when this side goes away.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if manner.raw:
+        raw = manner.raw
+        if raw:
             stack.enter_context(terminal.raw_mode())
         if manner.tty:
             await stack.enter_async_context(_window_followed(asking, resize))
-        return await _joined(stream, manner)
+        return await _joined(stream, manner, raw)
 
 
-async def _joined(stream: Hijacked, manner: Manner) -> bool:
+async def _joined(stream: Hijacked, manner: Manner, raw: bool) -> bool:
     output = asyncio.create_task(_show(stream))
-    input_ = asyncio.create_task(_pass_on(stream, manner)) if manner.stdin else None
+    input_ = asyncio.create_task(_pass_on(stream, manner, raw)) if manner.stdin else None
     waiting: set[asyncio.Task[bool]] = {task for task in (output, input_) if task is not None}
     tasks = tuple(waiting)
     try:
@@ -105,7 +106,7 @@ async def show(data: bytes, decoder: Decoder | None) -> None:
         raise CliError(f"the engine's answer is broken: {error}") from None
 
 
-async def _pass_on(stream: Hijacked, manner: Manner) -> bool:
+async def _pass_on(stream: Hijacked, manner: Manner, raw: bool) -> bool:
     """Copy this process's input until its end, or until the detach keys (True)."""
     detector = Detector(manner.keys) if manner.tty else None
     with contextlib.suppress(ConnectionError):
@@ -113,6 +114,8 @@ async def _pass_on(stream: Hijacked, manner: Manner) -> bool:
             await stream.write(data)
             if detector is not None and detector.feed(data).detached:
                 return True
+        if raw:  # such a terminal has no end but its own, after which it is none any more
+            raise HangupError
         stream.end_input()
     return False
 

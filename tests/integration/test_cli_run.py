@@ -110,6 +110,17 @@ def _typed_size(terminal: Terminal) -> bytes:
     return terminal.expect(b"=")[:-1]
 
 
+@pytest.mark.parametrize("what", ["run", "exec"])
+def test_terminal_that_goes_away_ends_the_command(cli: Aiod, what: str) -> None:
+    name = cli.background(*FOREVER)
+    run = ("run", "--rm", "-it", *NONE, "--name", cli.name(), "base", "sh")
+    terminal = cli.terminal(*(run if what == "run" else ("exec", "-it", name, "sh")))
+    with terminal:
+        terminal.expect(b"# ")
+        terminal.hang_up()
+        assert terminal.process.wait(30) == 128 + signal.SIGHUP
+
+
 def test_detach_keys_leave_it_running(cli: Aiod) -> None:
     name = cli.name()
     with cli.terminal("run", "-it", *NONE, "--name", name, "base", "sh") as terminal:

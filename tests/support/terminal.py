@@ -66,6 +66,10 @@ class Terminal:
             pass
         return self.process.wait(timeout=max(0.1, deadline - time.monotonic()))
 
+    def hang_up(self) -> None:
+        """Close the terminal while the child runs, as a lost connection does."""
+        os.close(self._master)
+
     def close(self) -> None:
         """End the child if it still runs, and close the pty."""
         if self.process.poll() is None:
