@@ -125,7 +125,9 @@ def test_detach_keys_leave_it_running(cli: Aiod) -> None:
     name = cli.name()
     with cli.terminal("run", "-it", *NONE, "--name", name, "base", "sh") as terminal:
         terminal.expect(b"# ")
-        terminal.write(b"echo $((1+1))2\x10\x11")
+        terminal.write(b"echo $((1+1))2")
+        terminal.expect(b"))2")
+        terminal.write(b"\x10\x11")
         assert terminal.finish() == 0
         assert _canonical(terminal)
     with cli.terminal("attach", name) as terminal:
