@@ -82,8 +82,10 @@ class Database:
     async def rows(self, query: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query finds that changes nothing. Raises InternalError naming the file."""
         try:
-            async with self._reader.execute(query, parameters) as cursor:
-                return [tuple(row) for row in await cursor.fetchall()]
+            # In one step of the reader's thread: a statement left half read would keep the
+            # connection at its snapshot, and whoever asks next would not see what is committed.
+            found = await self._reader.execute_fetchall(query, parameters)
+            return [tuple(row) for row in found]
         except sqlite3.Error as error:
             raise InternalError(f"database {self._path}: {error}") from error
 

@@ -132,6 +132,37 @@ async def test_slow_follower_misses_nothing(database: Database) -> None:
     assert log.listeners == 0
 
 
+async def test_a_follower_is_woken_however_much_is_read_beside_it(database: Database) -> None:
+    """No reader's snapshot hides from another what was committed before it asked."""
+    log = EventLog(database)
+    await log.append([happening("past")] * 20)
+
+    async def read() -> None:
+        while True:
+            await database.rows("SELECT * FROM events")
+
+    async def follow(last: str) -> None:
+        stream = log.follow(since_ns=0, until_ns=None, wait=True)
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                if event.action == last:
+                    return
+
+    readers = [asyncio.create_task(read()) for _ in range(20)]
+    try:
+        async with asyncio.timeout(60):
+            for number in range(60):
+                followers = [asyncio.create_task(follow(str(number))) for _ in range(5)]
+                for _ in range(number % 7):
+                    await database.rows("SELECT 1")
+                await log.append([happening(str(number))])
+                await asyncio.gather(*followers)
+    finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+
 async def test_events_by_time(database: Database) -> None:
     log = EventLog(database)
     await log.append([happening(str(n), n) for n in range(10)])
