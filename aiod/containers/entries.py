@@ -95,9 +95,11 @@ class Entry:
         """End the waits for `conditions` with the exit code on record."""
         state = self.record.state
         for condition in conditions:
+            # To a wait for the removal only a failed removal is an error, as for dockerd.
+            error = "" if condition == "removed" else state.error
             for done in self.waits.pop(condition, ()):
                 if not done.done():
-                    done.set_result(WaitResult(state.exit_code, state.error))
+                    done.set_result(WaitResult(state.exit_code, error))
 
 
 class Directory:

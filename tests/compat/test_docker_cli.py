@@ -190,6 +190,7 @@ def test_run_absent_command(engine: Engine) -> None:
     assert done.returncode == 127
     assert "no-such" in done.stderr
     assert "executable file not found" in done.stderr
+    assert done.stderr.startswith("docker: Error response from daemon: ")
 
 
 def test_run_not_executable(engine: Engine) -> None:
