@@ -95,6 +95,11 @@ class Init:
     request: bytes
 
 
+def after_fork() -> None:
+    """Tell the interpreter that it is in a forked process; before the first thread is started."""
+    lib.aiod_forked()
+
+
 def event_of(event: Any) -> Event:
     """The Python side of a `struct aiod_event`."""
     return Event(EventKind(event.kind), event.process, event.status, event.time_ns)

@@ -198,6 +198,7 @@ class Shim:
             if self._handle(event):
                 return
             event = self.core.run(listening=True)
+        core.after_fork()
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
@@ -254,7 +255,7 @@ class Shim:
 
     def _finish_init(self, process: Process, event: Event) -> None:
         record = self._record(event, process)
-        protocol.write_struct(self.directory / protocol.EXIT_FILE, record, durable=True)
+        protocol.write_struct(self.directory / protocol.EXIT_FILE, record)
         self.exit = record
         self._tell("")
         self.core.announce(event.process)
