@@ -3,6 +3,7 @@
 Must not know where output is kept or how it reaches us.
 """
 
+import contextlib
 import re
 
 from aiohttp import web
@@ -52,11 +53,12 @@ class StreamRoutes:
             headers={**call.common_headers, "Content-Type": content_type(call.version, tty)}
         )
         await response.prepare(call.request)
-        async for entry in entries:
-            # The attributes that `labels` and `env` of a log driver would give: none.
-            data = b" " + entry.data if detailed else entry.data
-            time_ns = entry.time_ns if stamped else None
-            await response.write(log_line(entry.stream, data, time_ns, not tty))
+        async with contextlib.aclosing(entries) as lines:
+            async for entry in lines:
+                # The attributes that `labels` and `env` of a log driver would give: none.
+                data = b" " + entry.data if detailed else entry.data
+                time_ns = entry.time_ns if stamped else None
+                await response.write(log_line(entry.stream, data, time_ns, not tty))
         return response
 
     async def _attach(self, call: Call) -> web.StreamResponse:

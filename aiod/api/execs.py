@@ -14,7 +14,7 @@ from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.api.streams import content_type
 from aiod.api.terminals import Ending, Joint, join
-from aiod.errors import AiodError, InvalidParameterError
+from aiod.errors import AiodError
 from aiod.store.models import ExecConfig
 from aiod.wire import frames
 from aiod.wire.detachkeys import parse
@@ -53,8 +53,6 @@ class ExecRoutes:
 
     async def _create(self, call: Call) -> web.StreamResponse:
         config = params.decode(await params.json_bytes(call.request), ExecConfig)
-        if not config.Cmd:
-            raise InvalidParameterError("No exec command specified")
         if config.DetachKeys:
             parse(config.DetachKeys)
         exec_id = await self._containers.execs.create(call.id, config)

@@ -61,7 +61,7 @@ def host_info(root: Path) -> HostInfo:
         cpu_quota="cpu" in controllers
         and (unified or (_CGROUP / "cpu" / "cpu.cfs_quota_us").exists()),
         oom_kill_disable=not unified and "memory" in controllers,
-        security=_security(),
+        security=_security(unified),
         warnings=_warnings(controllers),
     )
 
@@ -107,9 +107,11 @@ def _filesystem(root: Path) -> str:
     return kind
 
 
-def _security() -> tuple[str, ...]:
+def _security(unified: bool) -> tuple[str, ...]:
+    """What containers get by default, in `docker info`'s words."""
     status = _read(Path("/proc/self/status"))
-    return ("name=seccomp,profile=default",) if "Seccomp:" in status else ()
+    seccomp = ("name=seccomp,profile=builtin",) if "Seccomp:" in status else ()
+    return (*seccomp, "name=cgroupns") if unified else seccomp
 
 
 def _warnings(controllers: frozenset[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ or the client is gone. Must not know whether it is an attach or an exec.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -41,7 +41,7 @@ class OutputChunk(Protocol):
 class ProcessStreams(Protocol):
     """The process's side."""
 
-    def __aiter__(self) -> AsyncIterator[OutputChunk]:
+    def __aiter__(self) -> AsyncGenerator[OutputChunk, None]:
         """Output until all of it has ended."""
         ...
 
@@ -116,8 +116,10 @@ async def _gone(client: HijackedStream) -> None:
 
 
 async def _copy_output(client: HijackedStream, process: ProcessStreams, framed: bool) -> None:
-    async for chunk in process:
-        await client.write(frames.encode(chunk.stream, chunk.data) if framed else chunk.data)
+    # Closed here and now: what it reads from is closed with it.
+    async with contextlib.aclosing(aiter(process)) as output:
+        async for chunk in output:
+            await client.write(frames.encode(chunk.stream, chunk.data) if framed else chunk.data)
 
 
 async def _copy_input(client: HijackedStream, process: ProcessStreams, joint: Joint) -> None:

@@ -8,6 +8,7 @@ import os
 import posixpath
 import re
 import secrets
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,6 +19,7 @@ from aiod.native import capabilities
 from aiod.store.models import (
     ContainerConfig,
     EndpointSettings,
+    ExecConfig,
     HostConfig,
     LogSettings,
     NetworkingConfig,
@@ -100,18 +102,40 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     _check_log(host.LogConfig)
     _check_policy(host)
     _check_capabilities(host)
-    _check_console(host.ConsoleSize)
+    check_console(host.ConsoleSize)
     _check_mounts(host)
     _check_endpoints(host, networking)
 
 
-def _check_texts(config: ContainerConfig) -> None:
-    for text in (*(config.entrypoint or ()), *(config.command or ()), *(config.Env or ())):
+def check_exec(config: ExecConfig) -> None:
+    """Raise InvalidParameterError for what cannot be executed."""
+    if not config.Cmd:
+        raise InvalidParameterError("No exec command specified")
+    _check_words(config.Cmd, config.Env)
+    check_console(config.ConsoleSize)
+    _check_directory(config.WorkingDir)
+    _check_words((config.User, config.WorkingDir), None)
+
+
+def _check_words(words: Iterable[str], variables: list[str] | None) -> None:
+    for text in (*words, *(variables or ())):
         if "\0" in text:
-            raise InvalidParameterError(f"Cmd, Entrypoint or Env: {text!r} has a null byte")
-    for line in config.Env or ():
+            raise InvalidParameterError(f"{text!r} has a null byte")
+    for line in variables or ():
         if not line.partition("=")[0]:
             raise InvalidParameterError(f"invalid environment variable: {line}")
+
+
+def _check_directory(path: str) -> None:
+    if path and not path.startswith("/"):
+        raise InvalidParameterError(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path"
+        )
+
+
+def _check_texts(config: ContainerConfig) -> None:
+    _check_words((*(config.entrypoint or ()), *(config.command or ())), config.Env)
+    _check_words((config.User, config.WorkingDir, config.Hostname, config.Domainname), None)
     for port in config.ExposedPorts or ():
         if not _PORT.match(port):
             raise InvalidParameterError(f"ExposedPorts: invalid port specification: {port!r}")
@@ -129,11 +153,7 @@ def _check_config(config: ContainerConfig) -> None:
         signal_number(config.StopSignal)
     if config.Volumes:
         raise UnsupportedError("Volumes is not supported by aiod yet")
-    if config.WorkingDir and not config.WorkingDir.startswith("/"):
-        raise InvalidParameterError(
-            f"the working directory '{config.WorkingDir}' is invalid, "
-            "it needs to be an absolute path"
-        )
+    _check_directory(config.WorkingDir)
 
 
 def check_bind(bind: str) -> tuple[str, str, tuple[str, ...]]:
@@ -245,7 +265,8 @@ def _check_policy(host: HostConfig) -> None:
         raise InvalidParameterError("can't create 'AutoRemove' container with restart policy")
 
 
-def _check_console(size: list[int] | None) -> None:
+def check_console(size: list[int] | None) -> None:
+    """Raise InvalidParameterError for what is not a height and a width."""
     if size and (len(size) != 2 or not all(0 <= number <= _LARGEST_SIZE for number in size)):
         raise InvalidParameterError(f"ConsoleSize: expected [height, width], got {size}")
 

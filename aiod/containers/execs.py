@@ -80,6 +80,7 @@ class Execs:
     async def create(self, reference: str, config: ExecConfig) -> str:
         """Prepare an exec. Raises ConflictError if the container does not run."""
         entry = self._directory.find(reference)
+        admission.check_exec(config)
         _check_running(entry)
         made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns())
         await self._repository.put(made, (exec_event(entry.record, made, "exec_create"),))
@@ -97,6 +98,7 @@ class Execs:
 
         Raises ConflictError if it has run or its container does not run.
         """
+        admission.check_console(list(console_size or ()))
         record = self.record(exec_id)
         if record.status != "created" or exec_id in self._starting:
             raise ConflictError(f"Error: Exec command {exec_id} has already run")

@@ -118,12 +118,15 @@ class ContainerService:
             raise InvalidParameterError(
                 "Renaming a container with the same name as its current name"
             )
-        async with entry.verb, entry.writing:
+        # Not held up by a verb: only a removal matters, which takes the entry out.
+        async with entry.writing:
+            self._directory.find(entry.record.id)
             record = msgspec.structs.replace(entry.record, name=name)
             renamed = event(record, "rename", oldName=f"/{old}")
             try:
                 await self._repository.update(record, (renamed,))
             except ConflictError as error:
                 raise ConflictError(f"{_NO_NAME}: {error.message}") from None
+            self._directory.find(entry.record.id)
             entry.record = record
             self._directory.rename(old, record)

@@ -5,7 +5,7 @@ Owns the wait for the start, and what was logged before; must not know HTTP.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from aiod.containers.logs import LogEntry
 from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
@@ -101,11 +101,12 @@ class Attachment:
         """Part."""
         await self.leave()
 
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
+    async def __aiter__(self) -> AsyncGenerator[Chunk, None]:
         """What was logged, if asked for, and then what comes."""
         if self._past is not None:
-            async for entry in self._past:
-                yield Chunk(entry.stream, entry.data)
+            async with contextlib.aclosing(self._past) as past:
+                async for entry in past:
+                    yield Chunk(entry.stream, entry.data)
         if not self._follow:
             return
         await self._bound.wait()
