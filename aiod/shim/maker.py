@@ -27,16 +27,6 @@ from aiod.native.errors import NativeError
 from aiod.shim import handover, protocol, stdio
 
 
-def failure(step: str, error: Exception) -> protocol.SpawnReply:
-    """The reply that says why there is no container."""
-    if isinstance(error, NativeError):
-        return protocol.SpawnReply(
-            step=error.step, errno=error.errno, message=error.message, kind=error.kind
-        )
-    number = error.errno if isinstance(error, OSError) else None
-    return protocol.SpawnReply(step=step, errno=number or 0, message=str(error))
-
-
 def run(directory: Path, link: socket.socket) -> None:
     """Make the container described in `directory` and hand it over through `link`."""
     maker = Maker(directory, link)
@@ -44,7 +34,7 @@ def run(directory: Path, link: socket.socket) -> None:
         made = maker.make()
     except (NativeError, OSError, msgspec.MsgspecError, protocol.DamagedFileError) as error:
         maker.undo()
-        refused = failure("make the container", error)
+        refused = protocol.refusal("make the container", error)
         handover.finish(link, msgspec.json.encode(refused), failed=True)
     else:
         handover.finish(link, msgspec.json.encode(made), failed=False)

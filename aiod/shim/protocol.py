@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
+from aiod.native.errors import NativeError
+
 PROTOCOL = 1
 """Version that this code speaks; a peer's higher number is no reason to refuse it."""
 
@@ -113,6 +115,23 @@ class SpawnReply(msgspec.Struct, frozen=True):
     errno: int = 0
     message: str = ""
     kind: str = ""
+
+
+_LONGEST_TEXT = 500  # characters: the reply travels in a datagram, or in a gRPC header
+
+
+def refusal(step: str, error: Exception) -> SpawnReply:
+    """The reply that says why not; `step` is that of errors which name none."""
+    if isinstance(error, NativeError):
+        return SpawnReply(
+            step=_cut(error.step), errno=error.errno, message=_cut(error.message), kind=error.kind
+        )
+    number = error.errno if isinstance(error, OSError) else None
+    return SpawnReply(step=step, errno=number or 0, message=_cut(str(error)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)

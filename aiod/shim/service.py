@@ -58,13 +58,7 @@ def warm() -> None:
 
 
 def _refusal(error: Exception) -> GRPCError:
-    if isinstance(error, NativeError):
-        told = protocol.SpawnReply(
-            step=error.step, errno=error.errno, message=error.message, kind=error.kind
-        )
-    else:
-        number = getattr(error, "errno", 0) or 0
-        told = protocol.SpawnReply(step="shim", errno=number, message=str(error))
+    told = protocol.refusal("shim", error)
     return GRPCError(Status.FAILED_PRECONDITION, msgspec.json.encode(told).decode())
 
 

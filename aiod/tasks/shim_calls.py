@@ -6,7 +6,7 @@ Owns the short-lived channel and its time-outs; must not know records.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,20 @@ def _refused(error: GRPCError) -> Exception:
     return SpawnError(told.step, told.errno, told.message, told.kind)
 
 
+@contextlib.asynccontextmanager
+async def _answered() -> AsyncGenerator[None, None]:
+    """A call within: whatever goes wrong with it is a SpawnError or an InternalError."""
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            yield
+    except GRPCError as error:
+        raise _refused(error) from error
+    except (StreamTerminatedError, ProtocolError) as error:
+        raise InternalError("shim: the connection was lost") from error
+    except TimeoutError as error:
+        raise InternalError(f"shim: no answer within {CALL_SECONDS:g} s") from error
+
+
 class ShimClient:
     """A connection to the shim of one run directory."""
 
@@ -64,11 +78,8 @@ class ShimClient:
 
     async def start(self, exec_id: str = "") -> StartResponse:
         """Let a created process execute. Raises SpawnError."""
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await self.stub.start(StartRequest(exec_id=exec_id))
-        except GRPCError as error:
-            raise _refused(error) from error
+        async with _answered():
+            return await self.stub.start(StartRequest(exec_id=exec_id))
 
     async def exec(
         self, exec_id: str, process: bytes, *, terminal: bool, open_stdin: bool
@@ -77,19 +88,13 @@ class ShimClient:
         request = ExecRequest(
             exec_id=exec_id, process=process, terminal=terminal, open_stdin=open_stdin
         )
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await self.stub.exec(request)
-        except GRPCError as error:
-            raise _refused(error) from error
+        async with _answered():
+            return await self.stub.exec(request)
 
     async def resize(self, width: int, height: int, exec_id: str = "") -> None:
         """Tell a terminal its size. Raises SpawnError or InternalError."""
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                await self.stub.resize(ResizeRequest(exec_id=exec_id, width=width, height=height))
-        except GRPCError as error:
-            raise _refused(error) from error
+        async with _answered():
+            await self.stub.resize(ResizeRequest(exec_id=exec_id, width=width, height=height))
 
     async def attach(
         self, exec_id: str, *, stdin: bool, stdout: bool, stderr: bool
@@ -113,7 +118,7 @@ class AttachStream:
     async def open(self, opened: AttachOpen) -> None:
         """Send the first message and wait until the shim is ready."""
         self._stream = await self._stack.enter_async_context(self._request)
-        async with asyncio.timeout(CALL_SECONDS):
+        async with _answered():
             await self._stream.send_message(AttachInput(open=opened))
             await self._stream.recv_message()
 

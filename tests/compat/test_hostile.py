@@ -162,6 +162,34 @@ def test_slow_clients_hold_nobody_up(aiod: Engine, api: Api) -> None:
     assert serves(api)
 
 
+LONG = ["x" * 200_000]
+
+
+def test_command_that_no_kernel_takes(api: Api) -> None:
+    container = api.create(Image="base", Cmd=LONG)
+    refused = api.send("POST", f"/containers/{container}/start")
+    assert (refused.status, api.state(container)["ExitCode"]) == (400, 126)
+    api.remove(container)
+
+
+def test_exec_that_no_kernel_takes(api: Api) -> None:
+    made = api.call("POST", "/containers/target/exec", {"Cmd": LONG, "AttachStdout": True})
+    told = api.raw("POST", f"/exec/{made['Id']}/start", b"{}", JSON)
+    assert b"unable to start container process" in told.body
+    shown = api.call("GET", f"/exec/{made['Id']}/json")
+    assert (shown["Running"], shown["ExitCode"]) == (False, 126)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"Cmd": ["a\0"]}, {"Env": ["=b"]}, {"WorkingDir": "relative"}, {"User": "\0"},
+     {"ConsoleSize": [1]}, {"ConsoleSize": [1, 70_000]}, {"DetachKeys": "ctrl-1"}],
+)  # fmt: skip
+def test_refused_execs(api: Api, wrong: dict[str, object]) -> None:
+    reply = api.send("POST", "/containers/target/exec", {"Cmd": ["true"], **wrong})
+    assert reply.status == 400, reply.body
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
