@@ -1,4 +1,4 @@
-"""A maker's conversation with the shim that it is forked from; the shim's side is C (`core.c`).
+"""A maker's conversation with the shim that it is forked from; the shim's side is C (`takeover.c`).
 
 Owns the messages. Knows nothing of how a container is made.
 """

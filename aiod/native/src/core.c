@@ -1,8 +1,5 @@
 #define _GNU_SOURCE
-#include <stdint.h>
-
-#include "core.h"
-#include "shimlog.h"
+#include "corestate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,85 +21,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHUNK = 65536, EVENTS = 16, STASH = 256 };
 /* Output held open by somebody else is waited for this long after an exit. */
 static const int64_t DRAIN_NS = 2000000000;
 /* A terminal whose last slave was closed reads EIO until it is opened again. */
 static const int64_t HANGUP_RETRY_NS = 100000000;
-/* Read spool is punched out in steps of at least this. */
-static const int64_t PUNCH = 1 << 20;
 /* Memory that output took is given back after this long without any. */
 static const int IDLE_MS = 1000;
-
-enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT, SOURCE_MAKER };
-
-struct spool {
-    int process, streams, file, event, state;
-    int64_t limit, written, consumed, punched;
-};
-
-struct process {
-    int pid;
-    int fds[2];
-    bool terminal, reaped, reported, announced, dropped;
-    int status;
-    int64_t time_ns, drain_until, retry_at;
-    struct shimlog log;
-};
-
-struct stashed {
-    int pid, status;
-    int64_t time_ns;
-};
-
-struct aiod_core {
-    pthread_mutex_t lock;
-    int epoll, signals, wake, listener;
-    int maker, reply, maker_pid;
-    bool listening, woken, terminated, connected, unmade, warm, maker_reaped;
-    struct aiod_init init;
-    struct process **processes; /* by number, NULL: free */
-    int process_count;
-    struct spool **spools;
-    int spool_count;
-    int holds, stash_count;
-    struct stashed stash[STASH];
-    char *chunk;
-};
-
-static int64_t now(clockid_t clock) {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-static void close_fd(int *fd) {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-static void raise_event(int fd) {
-    uint64_t one = 1;
-    ssize_t ignored = write(fd, &one, sizeof one); /* EAGAIN: it is already raised */
-    (void)ignored;
-}
-
-static void clear_event(int fd) {
-    uint64_t count;
-    ssize_t ignored = read(fd, &count, sizeof count);
-    (void)ignored;
-}
-
-static int watch(aiod_core *core, int fd, enum source source, int process, int which) {
-    struct epoll_event event = {.events = EPOLLIN};
-    event.data.u64 = ((uint64_t)source << 48) | ((uint64_t)which << 32) | (uint32_t)process;
-    return epoll_ctl(core->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-static void unwatch(aiod_core *core, int fd) {
-    epoll_ctl(core->epoll, EPOLL_CTL_DEL, fd, NULL);
-}
 
 /* ---- becoming a shim ---- */
 
@@ -112,7 +36,7 @@ static void replace_command_line(const char *title) {
     unsigned long start = 0, end = 0;
     int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    close_fd(&fd);
+    core_close_fd(&fd);
     if (length <= 0)
         return;
     text[length] = 0;
@@ -154,9 +78,9 @@ static int core_open(aiod_core *core) {
     core->chunk = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (core->epoll < 0 || core->signals < 0 || core->wake < 0 || core->chunk == MAP_FAILED)
         return -errno;
-    if ((result = watch(core, core->signals, SOURCE_SIGNAL, 0, 0)) < 0)
+    if ((result = core_watch(core, core->signals, SOURCE_SIGNAL, 0, 0)) < 0)
         return result;
-    return watch(core, core->wake, SOURCE_WAKE, 0, 0);
+    return core_watch(core, core->wake, SOURCE_WAKE, 0, 0);
 }
 
 aiod_core *aiod_core_new(int listener) {
@@ -179,15 +103,15 @@ aiod_core *aiod_core_new(int listener) {
 }
 
 static void process_free(struct process *process) {
-    close_fd(&process->fds[0]);
-    close_fd(&process->fds[1]);
+    core_close_fd(&process->fds[0]);
+    core_close_fd(&process->fds[1]);
     shimlog_close(&process->log);
     free(process);
 }
 
-static void spool_free(struct spool *spool) {
-    close_fd(&spool->file);
-    close_fd(&spool->event);
+void core_spool_free(struct spool *spool) {
+    core_close_fd(&spool->file);
+    core_close_fd(&spool->event);
     free(spool);
 }
 
@@ -197,170 +121,27 @@ void aiod_core_free(aiod_core *core) {
             process_free(core->processes[i]);
     for (int i = 0; i < core->spool_count; i++)
         if (core->spools[i])
-            spool_free(core->spools[i]);
-    close_fd(&core->epoll);
-    close_fd(&core->signals);
-    close_fd(&core->wake);
+            core_spool_free(core->spools[i]);
+    core_close_fd(&core->epoll);
+    core_close_fd(&core->signals);
+    core_close_fd(&core->wake);
     free(core->processes);
     free(core->spools);
     if (core->chunk != MAP_FAILED)
         munmap(core->chunk, CHUNK);
-    close_fd(&core->maker);
-    close_fd(&core->reply);
+    core_close_fd(&core->maker);
+    core_close_fd(&core->reply);
     free(core->init.request);
     pthread_mutex_destroy(&core->lock);
     free(core);
-}
-
-/* A free place in a table of pointers; -ENOMEM if it cannot grow. */
-static int place(void ***table, int *count) {
-    for (int i = 0; i < *count; i++)
-        if ((*table)[i] == NULL)
-            return i;
-    void **grown = realloc(*table, sizeof(void *) * (size_t)(*count + 4));
-    if (grown == NULL)
-        return -ENOMEM;
-    memset(grown + *count, 0, sizeof(void *) * 4);
-    *table = grown;
-    *count += 4;
-    return *count - 4;
-}
-
-/* ---- spools ---- */
-
-static void spool_finish(struct spool *spool, int state) {
-    if (spool->state != AIOD_SPOOL_OPEN)
-        return;
-    __atomic_store_n(&spool->state, state, __ATOMIC_RELEASE);
-    raise_event(spool->event);
-}
-
-static void spool_write(struct spool *spool, int stream, const char *data, size_t length) {
-    char header[5] = {(char)stream};
-    uint32_t size = (uint32_t)length;
-    memcpy(header + 1, &size, sizeof size);
-    struct iovec parts[] = {{header, sizeof header}, {(void *)data, length}};
-    int64_t consumed = __atomic_load_n(&spool->consumed, __ATOMIC_ACQUIRE);
-    int64_t total = (int64_t)(sizeof header + length);
-    if (spool->state != AIOD_SPOOL_OPEN)
-        return;
-    if (spool->written + total - consumed > spool->limit ||
-        pwritev(spool->file, parts, 2, spool->written) != total) {
-        spool_finish(spool, AIOD_SPOOL_CUT);
-        return;
-    }
-    __atomic_store_n(&spool->written, spool->written + total, __ATOMIC_RELEASE);
-    raise_event(spool->event);
-}
-
-static void broadcast(aiod_core *core, int number, int stream, size_t length) {
-    for (int i = 0; i < core->spool_count; i++) {
-        struct spool *spool = core->spools[i];
-        if (spool && spool->process == number && (spool->streams & stream))
-            spool_write(spool, stream, core->chunk, length);
-    }
-}
-
-static void end_spools(aiod_core *core, int number) {
-    for (int i = 0; i < core->spool_count; i++)
-        if (core->spools[i] && core->spools[i]->process == number)
-            spool_finish(core->spools[i], AIOD_SPOOL_END);
-}
-
-/* An unlinked file; where the file system has no O_TMPFILE, one that is unlinked at once. */
-static int anonymous_file(const char *directory) {
-    char path[4096];
-    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
-        return fd;
-    snprintf(path, sizeof path, "%s/.spool-XXXXXX", directory);
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
-    return fd;
-}
-
-static struct spool *spool_new(int process, int streams, const char *directory, int64_t limit) {
-    struct spool *spool = calloc(1, sizeof *spool);
-    if (spool == NULL)
-        return NULL;
-    *spool = (struct spool){.process = process, .streams = streams, .limit = limit};
-    spool->file = anonymous_file(directory);
-    spool->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (spool->file >= 0 && spool->event >= 0)
-        return spool;
-    int saved = errno;
-    spool_free(spool);
-    errno = saved;
-    return NULL;
-}
-
-int aiod_spool_open(aiod_core *core, int process, int streams, const char *directory,
-                    int64_t limit) {
-    struct spool *spool = spool_new(process, streams, directory, limit);
-    if (spool == NULL)
-        return -errno;
-    pthread_mutex_lock(&core->lock);
-    bool known = process >= 0 && process < core->process_count && core->processes[process];
-    int number = known ? place((void ***)&core->spools, &core->spool_count) : -ESRCH;
-    if (number >= 0) {
-        core->spools[number] = spool;
-        if (core->processes[process]->announced)
-            spool_finish(spool, AIOD_SPOOL_END);
-    }
-    pthread_mutex_unlock(&core->lock);
-    if (number < 0)
-        spool_free(spool);
-    return number;
-}
-
-static struct spool *spool_at(aiod_core *core, int number) {
-    pthread_mutex_lock(&core->lock);
-    struct spool *spool = core->spools[number];
-    pthread_mutex_unlock(&core->lock);
-    return spool;
-}
-
-int aiod_spool_file(aiod_core *core, int spool) {
-    return spool_at(core, spool)->file;
-}
-
-int aiod_spool_event(aiod_core *core, int spool) {
-    return spool_at(core, spool)->event;
-}
-
-int64_t aiod_spool_written(aiod_core *core, int spool) {
-    return __atomic_load_n(&spool_at(core, spool)->written, __ATOMIC_ACQUIRE);
-}
-
-int aiod_spool_state(aiod_core *core, int spool) {
-    return __atomic_load_n(&spool_at(core, spool)->state, __ATOMIC_ACQUIRE);
-}
-
-void aiod_spool_consumed(aiod_core *core, int number, int64_t offset) {
-    struct spool *spool = spool_at(core, number);
-    __atomic_store_n(&spool->consumed, offset, __ATOMIC_RELEASE);
-    if (offset - spool->punched < PUNCH)
-        return;
-    fallocate(spool->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, spool->punched,
-              offset - spool->punched);
-    spool->punched = offset;
-}
-
-void aiod_spool_close(aiod_core *core, int number) {
-    pthread_mutex_lock(&core->lock);
-    struct spool *spool = core->spools[number];
-    core->spools[number] = NULL;
-    pthread_mutex_unlock(&core->lock);
-    spool_free(spool);
 }
 
 /* ---- output ---- */
 
 static void end_output(aiod_core *core, int number, int which) {
     struct process *process = core->processes[number];
-    unwatch(core, process->fds[which]);
-    close_fd(&process->fds[which]);
+    core_unwatch(core, process->fds[which]);
+    core_close_fd(&process->fds[which]);
     if (!process->reported)
         shimlog_end(&process->log, which + 1);
 }
@@ -371,8 +152,8 @@ static void hang_up(aiod_core *core, int number) {
         end_output(core, number, 0);
         return;
     }
-    unwatch(core, process->fds[0]);
-    process->retry_at = now(CLOCK_MONOTONIC) + HANGUP_RETRY_NS;
+    core_unwatch(core, process->fds[0]);
+    process->retry_at = core_now(CLOCK_MONOTONIC) + HANGUP_RETRY_NS;
 }
 
 static void read_output(aiod_core *core, int number, int which) {
@@ -394,7 +175,7 @@ static void read_output(aiod_core *core, int number, int which) {
         return; /* kept open by others after the exit: read on, for nobody */
     core->warm = true;
     shimlog_feed(&process->log, which + 1, core->chunk, (size_t)length);
-    broadcast(core, number, which + 1, (size_t)length);
+    core_broadcast(core, number, which + 1, (size_t)length);
 }
 
 /* ---- children ---- */
@@ -410,7 +191,7 @@ static void set_reaped(struct process *process, int status, int64_t time_ns) {
     process->reaped = true;
     process->status = status;
     process->time_ns = time_ns;
-    process->drain_until = now(CLOCK_MONOTONIC) + DRAIN_NS;
+    process->drain_until = core_now(CLOCK_MONOTONIC) + DRAIN_NS;
     process->retry_at = process->retry_at ? 1 : 0;
 }
 
@@ -418,7 +199,7 @@ static void reap(aiod_core *core) {
     int status, pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct process *process = by_pid(core, pid);
-        int64_t time_ns = now(CLOCK_REALTIME);
+        int64_t time_ns = core_now(CLOCK_REALTIME);
         if (pid == core->maker_pid)
             core->maker_reaped = true;
         if (process)
@@ -434,14 +215,14 @@ void aiod_core_hold(aiod_core *core) {
     pthread_mutex_unlock(&core->lock);
 }
 
-static void release_hold(aiod_core *core) {
+void core_release_hold(aiod_core *core) {
     if (--core->holds == 0)
         core->stash_count = 0;
 }
 
 void aiod_core_unhold(aiod_core *core) {
     pthread_mutex_lock(&core->lock);
-    release_hold(core);
+    core_release_hold(core);
     pthread_mutex_unlock(&core->lock);
 }
 
@@ -457,7 +238,7 @@ static void check_waitable(struct process *process) {
     siginfo_t info;
     if (!process->reaped &&
         waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-        set_reaped(process, -1, now(CLOCK_REALTIME));
+        set_reaped(process, -1, core_now(CLOCK_REALTIME));
 }
 
 static int watch_outputs(aiod_core *core, struct process *process, int number) {
@@ -467,7 +248,7 @@ static int watch_outputs(aiod_core *core, struct process *process, int number) {
             continue;
         if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
             return -errno;
-        int result = watch(core, fd, SOURCE_OUTPUT, number, which);
+        int result = core_watch(core, fd, SOURCE_OUTPUT, number, which);
         if (result < 0)
             return result;
     }
@@ -475,7 +256,7 @@ static int watch_outputs(aiod_core *core, struct process *process, int number) {
 }
 
 static int insert(aiod_core *core, struct process *process) {
-    int number = place((void ***)&core->processes, &core->process_count);
+    int number = core_place((void ***)&core->processes, &core->process_count);
     if (number < 0)
         return number;
     int result = watch_outputs(core, process, number);
@@ -501,9 +282,9 @@ int aiod_core_add(aiod_core *core, int pid, int output_fd, int error_fd, int ter
     if (number >= 0)
         number = insert(core, process);
     if (number >= 0 && held)
-        release_hold(core);
+        core_release_hold(core);
     pthread_mutex_unlock(&core->lock);
-    raise_event(core->wake);
+    core_raise(core->wake);
     if (number < 0) {
         process->fds[0] = process->fds[1] = -1;
         process_free(process);
@@ -514,7 +295,7 @@ int aiod_core_add(aiod_core *core, int pid, int output_fd, int error_fd, int ter
 void aiod_core_announce(aiod_core *core, int process) {
     pthread_mutex_lock(&core->lock);
     core->processes[process]->announced = true;
-    end_spools(core, process);
+    core_end_spools(core, process);
     pthread_mutex_unlock(&core->lock);
 }
 
@@ -528,7 +309,7 @@ static void forget(aiod_core *core, int number) {
 
 void aiod_core_drop(aiod_core *core, int process) {
     pthread_mutex_lock(&core->lock);
-    end_spools(core, process);
+    core_end_spools(core, process);
     for (int i = 0; i < core->spool_count; i++)
         if (core->spools[i] && core->spools[i]->process == process)
             core->spools[i]->process = -1;
@@ -542,111 +323,6 @@ int64_t aiod_core_lost(aiod_core *core, int process) {
     int64_t lost = core->processes[process]->log.lost;
     pthread_mutex_unlock(&core->lock);
     return lost;
-}
-
-/* ---- the maker ---- */
-
-static void set_listening(aiod_core *core, bool listening) {
-    if (core->listener < 0 || core->listening == listening)
-        return;
-    if (listening)
-        watch(core, core->listener, SOURCE_LISTENER, 0, 0);
-    else
-        unwatch(core, core->listener);
-    core->listening = listening;
-    core->connected = false;
-}
-
-const struct aiod_init *aiod_core_init(aiod_core *core) {
-    return &core->init;
-}
-
-int aiod_core_expect(aiod_core *core, int pid, int maker, int reply) {
-    core->maker = maker;
-    core->maker_pid = pid;
-    core->reply = reply;
-    core->holds++;
-    return watch(core, maker, SOURCE_MAKER, 0, 0);
-}
-
-/* The descriptors that are there come in the order of the flags. */
-static void take_descriptors(const struct aiod_handover *made, const int *fds, int count,
-                             int *out[AIOD_HANDED]) {
-    int next = 0;
-    for (int i = 0; i < AIOD_HANDED; i++)
-        if ((made->present & (1 << i)) && next < count)
-            *out[i] = fds[next++];
-}
-
-static int adopt_init(aiod_core *core, const struct aiod_handover *made, const int *fds,
-                      int count) {
-    struct aiod_init *init = &core->init;
-    int output = -1, error = -1;
-    int *out[AIOD_HANDED] = {&init->listener, &init->pidfd, &output,        &error,
-                             &init->input,    &init->console, &init->channel};
-    take_descriptors(made, fds, count, out);
-    init->pid = made->pid;
-    init->start_time = made->start_time;
-    init->started_ns = made->started_ns;
-    init->terminal = made->terminal;
-    init->request = malloc((size_t)made->request_size);
-    if (init->request == NULL)
-        return -ENOMEM;
-    memcpy(init->request, made + 1, (size_t)made->request_size);
-    init->request_size = made->request_size;
-    core->listener = init->listener;
-    set_listening(core, true);
-    pthread_mutex_unlock(&core->lock);
-    init->number = aiod_core_add(core, made->pid, output, error, made->terminal, made->driver,
-                                 made->path, made->max_size, made->max_file, 0);
-    pthread_mutex_lock(&core->lock);
-    return init->number < 0 ? init->number : 0;
-}
-
-static void maker_gone(aiod_core *core) {
-    unwatch(core, core->maker);
-    close_fd(&core->maker);
-    release_hold(core);
-}
-
-/* The answer reaches the daemon from here, so that there is one exactly if this process knows. */
-static void maker_done(aiod_core *core, const char *answer, size_t length, bool failed) {
-    ssize_t ignored = send(core->reply, answer, length, MSG_NOSIGNAL);
-    (void)ignored;
-    if (failed)
-        _exit(0); /* the maker has undone all of it */
-    close_fd(&core->reply);
-    maker_gone(core);
-}
-
-static void hear_maker(aiod_core *core) {
-    const struct aiod_handover *made = (const struct aiod_handover *)core->chunk;
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * AIOD_HANDED)];
-    } control;
-    struct iovec part = {core->chunk, CHUNK};
-    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
-                          .msg_controllen = sizeof control.bytes};
-    ssize_t length = recvmsg(core->maker, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR) && !core->maker_reaped)
-        return;
-    struct cmsghdr *found = length > 0 ? CMSG_FIRSTHDR(&head) : NULL;
-    core->warm = true;
-    if (length <= (ssize_t)sizeof(int)) {
-        maker_gone(core);
-        core->unmade = true;
-    } else if (made->kind == AIOD_MAKER_MADE) {
-        int count = found ? (int)((found->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
-        const int *fds = found ? (const int *)CMSG_DATA(found) : NULL;
-        bool whole = (size_t)length == sizeof *made + (size_t)made->request_size;
-        int result = whole ? adopt_init(core, made, fds, count) : -EMSGSIZE;
-        ssize_t ignored = send(core->maker, &result, sizeof result, MSG_NOSIGNAL);
-        (void)ignored;
-    } else {
-        maker_done(core, core->chunk + sizeof(int), (size_t)length - sizeof(int),
-                   made->kind == AIOD_MAKER_FAILED);
-    }
 }
 
 /* ---- the loop ---- */
@@ -663,9 +339,9 @@ static void dispatch(aiod_core *core, uint64_t data) {
     enum source source = (enum source)(data >> 48);
     switch (source) {
     case SOURCE_SIGNAL: handle_signals(core); break;
-    case SOURCE_WAKE: clear_event(core->wake); break;
+    case SOURCE_WAKE: core_clear(core->wake); break;
     case SOURCE_LISTENER: core->connected = true; break;
-    case SOURCE_MAKER: hear_maker(core); break;
+    case SOURCE_MAKER: core_hear_maker(core); break;
     case SOURCE_OUTPUT: read_output(core, (int)(uint32_t)data, (data >> 32) & 1); break;
     }
 }
@@ -686,7 +362,7 @@ static bool exited(aiod_core *core, int number, struct aiod_event *event, int64_
 
 /* Take one thing that is for Python; output pending at a first connection stays for later. */
 static bool next_event(aiod_core *core, struct aiod_event *event) {
-    int64_t time = now(CLOCK_MONOTONIC);
+    int64_t time = core_now(CLOCK_MONOTONIC);
     if (core->maker >= 0)
         return false; /* the shim does not know yet what it holds */
     for (int i = 0; i < core->process_count; i++)
@@ -709,7 +385,7 @@ static void retry_hangups(aiod_core *core, int64_t time) {
         struct process *process = core->processes[i];
         if (process && process->retry_at && process->retry_at <= time) {
             process->retry_at = 0;
-            watch(core, process->fds[0], SOURCE_OUTPUT, i, 0);
+            core_watch(core, process->fds[0], SOURCE_OUTPUT, i, 0);
         }
     }
 }
@@ -749,7 +425,7 @@ static void collect(aiod_core *core) {
 /* One round: wait without the lock, handle with it. True when `event` is filled. */
 static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
     struct epoll_event ready[EVENTS];
-    int64_t time = now(CLOCK_MONOTONIC);
+    int64_t time = core_now(CLOCK_MONOTONIC);
     retry_hangups(core, time);
     if (next_event(core, event))
         return true;
@@ -768,7 +444,7 @@ static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
         dispatch(core, ready[i].data.u64);
     /* The init has a copy of its end, until it executes: there may be no end of file. */
     if (core->maker >= 0 && core->maker_reaped)
-        hear_maker(core);
+        core_hear_maker(core);
     if (count == 0 && core->warm && wait == IDLE_MS)
         cool(core);
     collect(core);
@@ -779,7 +455,7 @@ int aiod_core_run(aiod_core *core, int listening, struct aiod_event *event) {
     int error = 0;
     *event = (struct aiod_event){0};
     pthread_mutex_lock(&core->lock);
-    set_listening(core, listening != 0);
+    core_set_listening(core, listening != 0);
     while (!turn(core, event, &error))
         ;
     pthread_mutex_unlock(&core->lock);
@@ -790,5 +466,5 @@ void aiod_core_wake(aiod_core *core) {
     pthread_mutex_lock(&core->lock);
     core->woken = true;
     pthread_mutex_unlock(&core->lock);
-    raise_event(core->wake);
+    core_raise(core->wake);
 }
