@@ -21,6 +21,7 @@ from aiod.containers.happenings import event
 from aiod.containers.merge import command_of, merged
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.config import RunConfig
+from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
 from aiod.store.containers import ContainerRepository
 from aiod.store.models import (
@@ -84,11 +85,13 @@ class Creator:
         mode, warnings = admission.network_mode(host)
         host, discarded = resources.possible(host)
         warnings += discarded
-        async with self._images.lease():  # until a record says which layers are needed
-            return await self._create(name, config, host, networking, mode, warnings)
+        async with self._images.lease() as lease:  # until a record says which layers are needed
+            image = await self._images.hold(config.Image, lease)
+            return await self._create(image, name, config, host, networking, mode, warnings)
 
     async def _create(
         self,
+        image: ImageRecord,
         name: str | None,
         config: ContainerConfig,
         host: HostConfig,
@@ -96,7 +99,6 @@ class Creator:
         mode: str,
         warnings: tuple[str, ...],
     ) -> Created:
-        image = await self._images.resolve(config.Image)
         run = (await self._images.config(image)).run
         warnings += _unlike(run)
         config = merged(config, run)

@@ -1,59 +1,154 @@
 """When blobs and layers that nothing owns may be deleted.
 
-Files are written before the record that owns them, so nothing is condemned while any
-operation is under way. Must not know what the operations or the owners are.
+Owns who needs what: an operation takes a lease and holds in it, by name, every blob and layer
+it counts on, before it looks whether that is there. A collection decides about one name at a
+time, and holding and deciding exclude one another; so neither ever waits for the other's end,
+and what is held when it is decided about stays. Files are written before the record that owns
+them, and holds last from before the file until after the record. Must not know what the
+operations or the owners are.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 Deletion = Callable[[], Awaitable[None]]
 
 
-class Collector:
-    """Runs `condemn` when asked to and no operation is in flight, then what it returned.
+class Holds:
+    """The names held by all leases together; used from any thread."""
 
-    Operations overlap one another and the deletion, which touches only what nobody can see
-    any more. They never overlap `condemn`: it waits for the last of them, and new ones wait
-    for it.
-    """
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._spared: set[str] = set()
+        self._sweeping = False
+        self._ended: list[frozenset[str]] = []
 
-    def __init__(self, condemn: Callable[[], Awaitable[Deletion]]) -> None:
-        self._condemn = condemn
-        self._running = 0
-        self._wanted = False
-        self._condemning = asyncio.Lock()
+    def add(self, name: str) -> None:
+        """Hold once more."""
+        with self._lock:
+            self._counts[name] += 1
 
-    @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[None]:
-        """A stretch in which nothing that is there disappears."""
-        async with self._condemning:
-            self._running += 1
+    def end(self, names: frozenset[str]) -> bool:
+        """Hold each once less; whether a collection has spared one of them meanwhile.
+
+        A collection under way has read the records before those that the names' owner may
+        have written: for it they stay held.
+        """
+        with self._lock:
+            if self._sweeping:
+                self._ended.append(names)
+            else:
+                self._subtract(names)
+            due = not self._spared.isdisjoint(names)
+            self._spared -= names
+            return due
+
+    def _subtract(self, names: frozenset[str]) -> None:
+        for name in names:
+            self._counts[name] -= 1
+            if not self._counts[name]:
+                del self._counts[name]
+
+    def held(self, name: str) -> bool:
+        """Whether anybody holds it now."""
+        with self._lock:
+            return name in self._counts
+
+    def unless_held(self, name: str, condemn: Callable[[], None]) -> bool:
+        """Call `condemn`, which must be short, if nobody holds `name` before it has returned."""
+        with self._lock:
+            if name in self._counts:
+                self._spared.add(name)
+                return False
+            condemn()
+            return True
+
+    @contextlib.contextmanager
+    def sweep(self) -> Iterator[None]:
+        """A stretch that begins before the records are read and ends after the last decision."""
+        with self._lock:
+            self._sweeping = True
         try:
             yield
         finally:
-            self._running -= 1
-            await self._settle()
+            with self._lock:
+                self._sweeping = False
+                for names in self._ended:
+                    self._subtract(names)
+                self._ended.clear()
+
+
+class Lease:
+    """What one operation needs; used from any thread, until it is ended."""
+
+    def __init__(self, holds: Holds) -> None:
+        self._holds = holds
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    def hold(self, *names: str) -> None:
+        """Keep blobs (by digest) and layers (by chain id) until the lease ends.
+
+        They need not be there yet. What is there afterwards, stays.
+        """
+        with self._lock:
+            for name in names:
+                if name not in self._names:
+                    self._names.add(name)
+                    self._holds.add(name)
+
+    def end(self) -> bool:
+        """Let go; whether a collection is due."""
+        with self._lock:
+            names, self._names = frozenset(self._names), set()
+        return self._holds.end(names)
+
+
+class Collector:
+    """Hands out leases, and runs `condemn` and then what it returned, one run at a time.
+
+    `condemn` asks `holds` about every name; the deletion touches only what nobody can see
+    any more.
+    """
+
+    def __init__(self, condemn: Callable[[], Awaitable[Deletion]]) -> None:
+        self.holds = Holds()
+        self._condemn = condemn
+        self._wanted = False
+        self._one = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def operation(self) -> AsyncIterator[None]:
+    async def lease(self) -> AsyncIterator[Lease]:
+        """A lease for reading, or for what is owned before it ends."""
+        lease = Lease(self.holds)
+        try:
+            yield lease
+        finally:
+            if lease.end():
+                await self.collect()
+
+    @contextlib.asynccontextmanager
+    async def operation(self) -> AsyncIterator[Lease]:
         """A lease in which files without a record may come; failure asks for a collection."""
-        async with self.lease():
-            try:
-                yield
-            except BaseException:
-                self._wanted = True
-                raise
+        failed = True
+        lease = Lease(self.holds)
+        try:
+            yield lease
+            failed = False
+        finally:
+            if lease.end() or failed:
+                await self.collect()
 
     async def collect(self) -> None:
-        """Delete now, or when the last operation in flight ends."""
-        self._wanted = True
-        await self._settle()
+        """Delete what neither a record nor a lease needs, and return when it is done.
 
-    async def _settle(self) -> None:
-        if not self._wanted or self._running:
-            return
+        Cancelled, it still goes to its end.
+        """
+        self._wanted = True
         run = asyncio.ensure_future(self._run())
         try:
             await asyncio.shield(run)
@@ -64,9 +159,10 @@ class Collector:
             raise
 
     async def _run(self) -> None:
-        async with self._condemning:
-            if not self._wanted or self._running:
-                return
+        async with self._one:
+            if not self._wanted:
+                return  # the run before began after the wish
             self._wanted = False
-            delete = await self._condemn()
-        await delete()
+            with self.holds.sweep():
+                delete = await self._condemn()
+            await delete()

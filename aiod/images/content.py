@@ -1,8 +1,9 @@
 """The content store: blobs named by the sha256 of their bytes.
 
 Owns `content/blobs/sha256` and the files in `content/ingest`. A blob is either whole and
-on disk under its name, or not there. Must not know what a blob means or who needs it.
-Everything here but `ingest_file` blocks: call it from a thread.
+on disk under its name, or not there, whatever instant the power fails: it is written and
+synced under another name, then renamed, and the rename synced. Must not know what a blob
+means or who needs it. Everything here but `ingest_file` blocks: call it from a thread.
 """
 
 import asyncio
@@ -12,15 +13,22 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
+from aiod import failpoints
 from aiod.config import Paths
 from aiod.errors import InternalError, InvalidParameterError, NotFoundError
+from aiod.images.collect import Holds, Lease
 from aiod.images.files import discard, sync_directory, write_all
 from aiod.images.reference import is_sha256
 
 CHUNK = 1 << 20
+
+WRITTEN = failpoints.declare("content.written")
+RENAMED = failpoints.declare("content.renamed")
+CONDEMNED = failpoints.declare("collect.blob-condemned")
 
 
 class Reader(Protocol):
@@ -40,11 +48,21 @@ class Blob:
 
 
 class ContentStore:
-    """Blobs under `paths.blobs`, written through `paths.ingest`."""
+    """Blobs under `paths.blobs`, written through `paths.ingest`.
 
-    def __init__(self, paths: Paths) -> None:
+    With a lease, every blob that is written, found or opened is held in it. Nothing can be
+    written without one.
+    """
+
+    def __init__(self, paths: Paths, lease: Lease | None = None) -> None:
+        self._paths = paths
         self._blobs = paths.blobs
         self._ingest = paths.ingest
+        self._lease = lease
+
+    def leased(self, lease: Lease) -> "ContentStore":
+        """The same store, holding what it touches."""
+        return ContentStore(self._paths, lease)
 
     def prepare(self) -> None:
         """Make the directories and drop every unfinished ingest of an earlier process."""
@@ -60,6 +78,7 @@ class ContentStore:
 
     def size(self, digest: str) -> int | None:
         """Bytes of a blob, or None if it is not here."""
+        self._hold(digest)
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
@@ -67,6 +86,7 @@ class ContentStore:
 
     def open(self, digest: str) -> IO[bytes]:
         """A blob for reading; raises NotFoundError."""
+        self._hold(digest)
         try:
             return self.path(digest).open("rb")
         except FileNotFoundError as error:
@@ -143,21 +163,35 @@ class ContentStore:
             raise
         return Blob(digest, size)
 
+    def _hold(self, digest: str) -> None:
+        if self._lease is not None:
+            self._lease.hold(digest)
+
     def _commit(self, file: IO[bytes], path: Path, digest: str) -> None:
+        if self._lease is None:
+            raise InternalError("a blob was to be written without a lease")
+        self._lease.hold(digest)
         file.flush()
         os.fsync(file.fileno())
+        failpoints.reach(WRITTEN)
         os.rename(path, self.path(digest))
+        failpoints.reach(RENAMED)
         sync_directory(self._blobs)
 
-    def condemn(self, owned: frozenset[str]) -> list[Path]:
-        """Take every blob that is not `owned`, and whatever is no blob, out of the store.
+    def condemn(self, owned: frozenset[str], holds: Holds) -> list[Path]:
+        """Take every blob neither `owned` nor held, and whatever is no blob, out of the store.
 
         Returns what `discard` shall delete: unlinking big files takes its time.
         """
         doomed: list[Path] = []
-        for entry in self._blobs.iterdir():
-            if f"sha256:{entry.name}" not in owned:
-                target = self._ingest / f"condemned-{secrets.token_hex(8)}"
-                os.rename(entry, target)
+        for entry in os.listdir(self._blobs):
+            if f"sha256:{entry}" in owned:
+                continue
+            target = self._ingest / f"condemned-{secrets.token_hex(8)}"
+            taken = holds.unless_held(
+                f"sha256:{entry}", partial(os.rename, self._blobs / entry, target)
+            )
+            if taken:
+                failpoints.reach(CONDEMNED)
                 doomed.append(target)
         return doomed

@@ -12,25 +12,34 @@ that waits on the same file system.
 """
 
 import asyncio
+import copy
 import ctypes
 import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from aiod import failpoints
 from aiod.config import Paths
 from aiod.errors import InternalError, InvalidParameterError
+from aiod.images.collect import Holds, Lease
 from aiod.images.compression import Limits, PlainReader
 from aiod.images.files import discard, sync_directory
 from aiod.images.reference import is_hex64, is_sha256
 from aiod.images.threads import run_to_end
 from aiod.images.unpack import unpack
+
+UNPACKED = failpoints.declare("layer.unpacked")
+SYNCED = failpoints.declare("layer.synced")
+RENAMED = failpoints.declare("layer.renamed")
+CONDEMNED = failpoints.declare("collect.layer-condemned")
 
 _UNFINISHED = "tmp-"
 _FACTS = "layer.json"
@@ -65,13 +74,28 @@ class _Watched:
         return data
 
 
+class _Working:
+    """What goes on in one process: a lock for each layer being made, and unfinished ones' names."""
+
+    def __init__(self) -> None:
+        self.locks: dict[str, asyncio.Lock] = {}
+        self.names: set[str] = set()
+
+
 class LayerStore:
-    """The layers below `paths.overlay`."""
+    """The layers below `paths.overlay`; nothing can be unpacked without a lease."""
 
     def __init__(self, paths: Paths, limits: Limits) -> None:
         self._root = paths.overlay
         self._limits = limits
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._working = _Working()
+        self._lease: Lease | None = None
+
+    def leased(self, lease: Lease) -> "LayerStore":
+        """The same store, holding every layer that is asked for."""
+        store = copy.copy(self)
+        store._lease = lease
+        return store
 
     def prepare(self) -> None:
         """Make the directory, and drop every unfinished layer of an earlier process.
@@ -118,7 +142,11 @@ class LayerStore:
         `progress` is called in a thread with the bytes of the blob read so far. Raises
         InvalidParameterError when the tar is refused or is not `diff_id`.
         """
-        lock = self._locks.setdefault(chain_id, asyncio.Lock())
+        if self._lease is None:
+            raise InternalError("a layer was to be unpacked without a lease")
+        self._lease.hold(chain_id)
+        locks = self._working.locks
+        lock = locks.setdefault(chain_id, asyncio.Lock())
         try:
             async with lock:
                 return await run_to_end(
@@ -128,7 +156,7 @@ class LayerStore:
                 )
         finally:
             if not lock.locked():
-                self._locks.pop(chain_id, None)
+                locks.pop(chain_id, None)
 
     def _ensure(
         self,
@@ -140,17 +168,29 @@ class LayerStore:
     ) -> LayerFacts:
         if (facts := self.facts(chain_id)) is not None:
             return facts
-        temporary = self._root / (_UNFINISHED + secrets.token_hex(8))
-        try:
+        with self._temporary() as temporary:
             with closing(open_blob()) as blob:
                 facts = self._unpack(temporary, diff_id, _Watched(blob, progress), cancelled)
+            failpoints.reach(UNPACKED)
             _sync_file_system(temporary)
+            failpoints.reach(SYNCED)
             os.rename(temporary, self._directory(chain_id))
+            failpoints.reach(RENAMED)
             sync_directory(self._root)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
         return facts
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A name for a layer in the making, which no collection takes; failed, it is deleted."""
+        name = _UNFINISHED + secrets.token_hex(8)
+        self._working.names.add(name)
+        try:
+            yield self._root / name
+        except BaseException:
+            shutil.rmtree(self._root / name, ignore_errors=True)
+            raise
+        finally:
+            self._working.names.discard(name)
 
     def _unpack(
         self, temporary: Path, diff_id: str, blob: _Watched, cancelled: threading.Event
@@ -170,20 +210,28 @@ class LayerStore:
         (temporary / _FACTS).write_bytes(msgspec.json.encode(facts))
         return facts
 
-    def condemn(self, owned: frozenset[str]) -> list[Path]:
-        """Take every layer that is not `owned` out of sight; returns what `discard` shall delete.
+    def condemn(self, owned: frozenset[str], holds: Holds) -> list[Path]:
+        """Take every layer neither `owned` nor held out of sight, with whatever is no layer.
 
-        A half-deleted layer must never look like a whole one: they are renamed first.
-        Must not run while a layer is being unpacked.
+        Returns what `discard` shall delete. A half-deleted layer must never look like a whole
+        one, not even after a power cut: they are renamed first, and that is on disk before
+        anything of them goes.
         """
         doomed: list[Path] = []
-        for entry in self._root.iterdir():
-            if entry.name.startswith(_UNFINISHED):
-                doomed.append(entry)
-            elif not is_hex64(entry.name) or f"sha256:{entry.name}" not in owned:
+        for entry in os.listdir(self._root):
+            if entry.startswith(_UNFINISHED):
+                if entry not in self._working.names:
+                    doomed.append(self._root / entry)
+            elif not is_hex64(entry) or f"sha256:{entry}" not in owned:
                 target = self._root / f"{_UNFINISHED}{secrets.token_hex(8)}"
-                os.rename(entry, target)
-                doomed.append(target)
+                taken = holds.unless_held(
+                    f"sha256:{entry}", partial(os.rename, self._root / entry, target)
+                )
+                if taken:
+                    failpoints.reach(CONDEMNED)
+                    doomed.append(target)
+        if doomed:
+            sync_directory(self._root)
         return doomed
 
 

@@ -15,6 +15,7 @@ from typing import IO
 from aiod import failpoints
 from aiod.errors import InvalidParameterError
 from aiod.images.archive import Archive, ArchivedImage, ArchivedLayer
+from aiod.images.collect import Lease
 from aiod.images.compression import Limits, PlainReader, is_compressed
 from aiod.images.config import decode_config
 from aiod.images.content import CHUNK, Blob, ContentStore
@@ -42,6 +43,10 @@ class Stores:
     content: ContentStore
     layers: LayerStore
     limits: Limits
+
+    def leased(self, lease: Lease) -> "Stores":
+        """The same, holding in `lease` whatever is written, found or asked for."""
+        return Stores(self.content.leased(lease), self.layers.leased(lease), self.limits)
 
 
 async def spool(body: AsyncIterable[bytes], file: IO[bytes], limits: Limits) -> None:

@@ -38,6 +38,19 @@ class ImageRecord(msgspec.Struct, frozen=True):
     created_ns: int
     tagged_ns: int
 
+    def needs(self) -> frozenset[str]:
+        """Every blob, by digest, and every layer, by chain id, without which it is not whole."""
+        return self.blobs() | self.chains()
+
+    def blobs(self) -> frozenset[str]:
+        """The digests of its config, of its manifest if it has one, and of its layers' blobs."""
+        manifest = {self.manifest} if self.manifest else set()
+        return frozenset({self.id, *manifest, *(layer.blob_digest for layer in self.layers)})
+
+    def chains(self) -> frozenset[str]:
+        """The chain ids of its layers."""
+        return frozenset(layer.chain_id for layer in self.layers)
+
 
 def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
     """The chain id of every layer, bottom first (OCI image spec, "Layer ChainID")."""

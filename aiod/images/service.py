@@ -5,6 +5,7 @@ containers run. Files are written before the record that owns them, and deleted 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import (
@@ -26,13 +27,14 @@ from aiod.errors import AiodError, InvalidParameterError, NotFoundError
 from aiod.images import base, importing, loading, removal, views
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.catalogue import Catalogue
-from aiod.images.collect import Collector, Deletion
+from aiod.images.collect import Collector, Deletion, Lease
 from aiod.images.compression import Limits
 from aiod.images.config import ImageConfig, RunConfig, decode_config
 from aiod.images.content import ContentStore
 from aiod.images.dockerfile import runconfig
 from aiod.images.files import discard
 from aiod.images.layers import LayerStore
+from aiod.images.loading import Stores
 from aiod.images.model import (
     ContainerUse,
     DeleteItem,
@@ -53,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 RECORDED = failpoints.declare("load.recorded")
 IMPORT_RECORDED = failpoints.declare("import.recorded")
+CONDEMNED = failpoints.declare("collect.condemned")
+COLLECTED = failpoints.declare("collect.deleted")
 _MOST_CACHED = 256  # configs
 
 Uses = Callable[[str], Iterable[ContainerUse]]
@@ -68,7 +72,7 @@ class ImageService:
         self._records = records
         self._content = ContentStore(paths)
         self._layers = LayerStore(paths, limits)
-        self._stores = loading.Stores(self._content, self._layers, limits)
+        self._stores = Stores(self._content, self._layers, limits)
         self._images = Catalogue()
         self._configs: dict[str, ImageConfig] = {}
         self._unreadable: tuple[str, ...] = ()
@@ -102,23 +106,41 @@ class ImageService:
         """Delete blobs and layers that no image and no container stands on."""
         await self._collector.collect()
 
-    def lease(self) -> AbstractAsyncContextManager[None]:
-        """While it is held no layer goes: for a container that is not yet recorded."""
+    def lease(self) -> AbstractAsyncContextManager[Lease]:
+        """For a reader or a maker of something: what is held in it does not go until it ends."""
         return self._collector.lease()
+
+    @contextlib.asynccontextmanager
+    async def storing(self) -> AsyncIterator[Stores]:
+        """The stores for an operation that ends with a record; what it touches is held.
+
+        Failure leaves nothing: what it wrote and nobody owns is collected.
+        """
+        async with self._collector.operation() as lease:
+            yield self._stores.leased(lease)
+
+    async def hold(self, name: str, lease: Lease) -> ImageRecord:
+        """As `resolve`, with all that the image needs held in `lease`."""
+        while True:
+            image = await self.resolve(name)
+            lease.hold(*image.needs())
+            if self._images.get(image.id) is not None:  # not removed between the two
+                return image
 
     async def _condemn(self) -> Deletion:
         if self._unreadable:
             return _nothing
         images = list(self._images)
-        blobs = {image.id for image in images} | {i.manifest for i in images if i.manifest}
-        blobs |= {layer.blob_digest for image in images for layer in image.layers}
-        chains = {layer.chain_id for image in images for layer in image.layers}
-        chains |= set(self.layers_in_use())
-        doomed = await asyncio.to_thread(self._content.condemn, frozenset(blobs))
-        doomed += await asyncio.to_thread(self._layers.condemn, frozenset(chains))
+        blobs = frozenset().union(*(image.blobs() for image in images))
+        chains = frozenset(self.layers_in_use()).union(*(image.chains() for image in images))
+        holds = self._collector.holds
+        doomed = await asyncio.to_thread(self._content.condemn, blobs, holds)
+        doomed += await asyncio.to_thread(self._layers.condemn, chains, holds)
+        failpoints.reach(CONDEMNED)
 
         async def delete() -> None:
             await run_to_end(lambda stop: discard(doomed))
+            failpoints.reach(COLLECTED)
 
         return delete
 
@@ -204,10 +226,10 @@ class ImageService:
         self, body: AsyncIterable[bytes], *, quiet: bool = False
     ) -> AsyncGenerator[ProgressMessage, None]:
         """Take in an archive; one message for each name or, without names, for each image."""
-        async with self._collector.operation(), loading.opened(body, self._stores) as archive:
+        async with self.storing() as stores, loading.opened(body, stores) as archive:
             images = await asyncio.to_thread(archive.images, MACHINE)
             for archived in images:
-                storing = loading.Storing(archived, archive, self._stores)
+                storing = loading.Storing(archived, archive, stores)
                 async for progress in storing.run():
                     if not quiet:
                         yield progress
@@ -243,9 +265,9 @@ class ImageService:
         target = import_platform(platform)
         run = runconfig.changed(RunConfig(), changes)
         references = _import_references(reference)
-        async with self._collector.operation():
+        async with self.storing() as stores:
             image = await importing.import_tar(
-                body, self._stores, run, target, message=message or "Imported from -",
+                body, stores, run, target, message=message or "Imported from -",
                 references=references, created=format_time(time.time_ns()),
             )  # fmt: skip
             await self._record(image, ("tag", "import") if references else ("import",))
@@ -263,9 +285,9 @@ class ImageService:
                 yield tar
 
             run = RunConfig(cmd=list(base.COMMAND), env=[base.PATH])
-            async with self._collector.operation():
+            async with self.storing() as stores:
                 image = await importing.import_tar(
-                    body(), self._stores, run, MACHINE, message="this machine's busybox",
+                    body(), stores, run, MACHINE, message="this machine's busybox",
                     references=(base.NAME,), created=None,
                 )  # fmt: skip
                 return await self._record(image, ("tag", "import"))

@@ -178,10 +178,46 @@ async def test_a_lease_keeps_what_a_removal_frees(tmp_path: Path) -> None:
     async with service_in(tmp_path) as images:
         await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
         directory = images.layer_directory(images.find("l:1").layers[0].chain_id)
-        async with images.lease():
+        async with images.lease() as lease:
+            image = await images.hold("l:1", lease)
             await images.delete("l:1")
             assert directory.is_dir()
+            assert {f"sha256:{path.name}" for path in blobs(tmp_path)} == image.blobs()
         assert not directory.exists()
+        assert not blobs(tmp_path)
+
+
+async def test_a_collection_waits_for_no_operation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one layer is being unpacked another image goes, and only that one."""
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def slow(source: Any, directory: str, *rest: Any) -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(30)
+        return unpack(source, directory, *rest)
+
+    async with service_in(tmp_path) as images:
+        await load(images, rootfs.docker_archive("old:1", [layer([member("a", b"1")])]))
+        old = images.find("old:1").needs()
+        monkeypatch.setattr("aiod.images.layers.unpack", slow)
+        archive = rootfs.docker_archive("new:1", [layer([member("f", b"x")])])
+        loading = asyncio.ensure_future(load(images, archive))
+        await begun.wait()
+        await images.delete("old:1")
+        assert not old & here(tmp_path)
+        go_on.set()
+        await loading
+        assert images.find("new:1").needs() == here(tmp_path)
+
+
+def blobs(root: Path) -> list[Path]:
+    return list((root / "content/blobs/sha256").iterdir())
+
+
+def here(root: Path) -> set[str]:
+    return {f"sha256:{path.name}" for path in (*blobs(root), *(root / "overlay").iterdir())}
 
 
 async def test_litter_of_any_kind_stops_no_start(tmp_path: Path) -> None:
