@@ -19,7 +19,8 @@ from aiod.images.dockerfile.words import split_words
 class Instruction:
     """`keyword` is in lower case; `is_json` says that the arguments came as a JSON array.
 
-    The arguments of ENV and LABEL alternate between key and value.
+    The arguments of ENV and LABEL alternate between key and value. `literal` ones name no
+    variables.
     """
 
     line: Line
@@ -27,6 +28,7 @@ class Instruction:
     arguments: tuple[str, ...]
     is_json: bool = False
     flags: Mapping[str, str] = field(default_factory=dict)
+    literal: bool = False
 
     @property
     def name(self) -> str:
@@ -36,7 +38,15 @@ class Instruction:
 
 Arguments = tuple[tuple[str, ...], bool]
 _FLAGS = {
-    "healthcheck": frozenset(("interval", "timeout", "start-period", "start-interval", "retries"))
+    "add": frozenset(("chmod", "chown", "checksum")),
+    "copy": frozenset(("chmod", "chown", "from")),
+    "from": frozenset(("platform",)),
+    "healthcheck": frozenset(("interval", "timeout", "start-period", "start-interval", "retries")),
+}
+_BUILDKIT = {
+    "add": frozenset(("exclude", "keep-git-dir", "link", "unpack")),
+    "copy": frozenset(("exclude", "link", "parents")),
+    "run": frozenset(("device", "mount", "network", "security")),
 }
 
 
@@ -47,13 +57,21 @@ def read(line: Line) -> Instruction:
     if rule is None:
         raise InvalidParameterError(f"unknown instruction: {line.keyword}")
     flags, rest = line.split_flags() if keyword != "onbuild" else ({}, line.arguments)
-    for flag in flags:
-        if flag not in _FLAGS.get(keyword, frozenset()):
-            raise InvalidParameterError(f"Unknown flag: {flag}")
+    _check_flags(keyword, flags)
     arguments, is_json = rule(rest, line)
     if not arguments and keyword not in ("cmd", "entrypoint"):
         raise InvalidParameterError(f"{keyword.upper()} requires at least one argument")
     return Instruction(line, keyword, arguments, is_json, flags)
+
+
+def _check_flags(keyword: str, flags: Mapping[str, str]) -> None:
+    for flag in flags:
+        if flag in _BUILDKIT.get(keyword, ()):
+            raise InvalidParameterError(
+                f"the --{flag} option requires BuildKit, which aiod does not have"
+            )
+        if flag not in _FLAGS.get(keyword, ()):
+            raise InvalidParameterError(f"Unknown flag: {flag}")
 
 
 def _json_array(text: str) -> tuple[str, ...] | None:
@@ -130,14 +148,63 @@ def _trigger(text: str, line: Line) -> Arguments:
     return ((text,) if text else ()), False
 
 
+def _places(text: str, line: Line) -> Arguments:
+    """Sources and the destination."""
+    array = _json_array(text)
+    words = tuple(split_words(text, line.escape)) if array is None else array
+    name = line.keyword.upper()
+    if not words:
+        raise InvalidParameterError(
+            f"{name} requires at least two arguments, but no arguments were provided"
+        )
+    if len(words) < 2:
+        raise InvalidParameterError(
+            f"{name} requires at least two arguments, but only one was provided. "
+            "Destination could not be determined"
+        )
+    return words, array is not None
+
+
+def _base(text: str, line: Line) -> Arguments:
+    words = tuple(text.split())
+    if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
+        raise InvalidParameterError(
+            "FROM requires either one or three arguments, like FROM image or FROM image AS name"
+        )
+    return words, False
+
+
+def _shell(text: str, line: Line) -> Arguments:
+    array = _json_array(text)
+    if array is None:
+        raise InvalidParameterError("SHELL requires the arguments to be in JSON form")
+    return array, True
+
+
+def _names(text: str, line: Line) -> Arguments:
+    """`name` or `name=default`, each."""
+    words = split_words(text, line.escape)
+    for word in words:
+        if not word.partition("=")[0]:
+            raise InvalidParameterError("ARG names can not be blank")
+    return tuple(words), False
+
+
 _RULES: dict[str, Callable[[str, Line], Arguments]] = {
+    "add": _places,
+    "arg": _names,
     "cmd": _command,
+    "copy": _places,
     "entrypoint": _command,
     "env": _pairs,
     "expose": _words,
+    "from": _base,
     "healthcheck": _health,
     "label": _pairs,
+    "maintainer": _one,
     "onbuild": _trigger,
+    "run": _command,
+    "shell": _shell,
     "stopsignal": _one,
     "user": _one,
     "volume": _list,

@@ -8,6 +8,7 @@ import json
 import posixpath
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -35,17 +36,18 @@ def changed(config: RunConfig, changes: Sequence[str]) -> RunConfig:
     if not lines:
         raise InvalidParameterError("file with no instructions")
     for line in lines:
-        if line.keyword.lower() not in _EFFECTS:
+        if line.keyword.lower() not in CHANGES:
             raise InvalidParameterError(f"{line.keyword.lower()} is not a valid change command")
     command_set = False
     for instruction in [read(line) for line in lines]:
-        config = apply(config, instruction, keep_command=command_set)
+        ready = expanded(instruction, environment(config))
+        config = apply(config, ready, keep_command=command_set)
         command_set |= instruction.keyword == "cmd"
     return config
 
 
 def apply(config: RunConfig, instruction: Instruction, *, keep_command: bool) -> RunConfig:
-    """`config` after one instruction.
+    """`config` after one instruction, whose words are expanded.
 
     ENTRYPOINT drops the command it inherits unless `keep_command`. Raises
     InvalidParameterError.
@@ -56,15 +58,31 @@ def apply(config: RunConfig, instruction: Instruction, *, keep_command: bool) ->
     return after
 
 
+def expanded(instruction: Instruction, variables: Mapping[str, str]) -> Instruction:
+    """The instruction with the variables in its words replaced, if it is one where they are."""
+    escape = instruction.line.escape
+    if instruction.keyword == "expose":
+        lists = (expand_words(word, variables, escape) for word in instruction.arguments)
+        return replace(instruction, arguments=tuple(word for words in lists for word in words))
+    if instruction.literal or instruction.keyword not in _EXPANDED:
+        return instruction
+    words = tuple(_expanded(word, variables, escape) for word in instruction.arguments)
+    flags = {
+        name: flag if name == "from" else _expanded(flag, variables, escape)
+        for name, flag in instruction.flags.items()
+    }
+    return replace(instruction, arguments=words, flags=flags)
+
+
 def environment(config: RunConfig) -> dict[str, str]:
     """The variables that words of an instruction may name."""
     pairs = (item.partition("=") for item in config.env or ())
     return {name: value for name, _, value in pairs}
 
 
-def _expanded(config: RunConfig, instruction: Instruction, word: str) -> str:
+def _expanded(word: str, variables: Mapping[str, str], escape: str) -> str:
     try:
-        return expand(word, environment(config), instruction.line.escape)
+        return expand(word, variables, escape)
     except InvalidParameterError as error:
         raise InvalidParameterError(
             f"failed to process {json.dumps(word, ensure_ascii=False)}: {error.message}"
@@ -86,8 +104,8 @@ def _entrypoint(config: RunConfig, instruction: Instruction) -> RunConfig:
     return msgspec.structs.replace(config, entrypoint=words or None)
 
 
-def _pairs(config: RunConfig, instruction: Instruction) -> dict[str, str]:
-    words = [_expanded(config, instruction, word) for word in instruction.arguments]
+def _pairs(instruction: Instruction) -> dict[str, str]:
+    words = instruction.arguments
     for key in words[::2]:
         if not key:
             raise InvalidParameterError(f"{instruction.name} names can not be blank")
@@ -95,20 +113,19 @@ def _pairs(config: RunConfig, instruction: Instruction) -> dict[str, str]:
 
 
 def _env(config: RunConfig, instruction: Instruction) -> RunConfig:
-    merged = {**environment(config), **_pairs(config, instruction)}
+    merged = {**environment(config), **_pairs(instruction)}
     return msgspec.structs.replace(config, env=[f"{k}={v}" for k, v in merged.items()])
 
 
 def _label(config: RunConfig, instruction: Instruction) -> RunConfig:
-    labels = {**(config.labels or {}), **_pairs(config, instruction)}
+    labels = {**(config.labels or {}), **_pairs(instruction)}
     return msgspec.structs.replace(config, labels=labels)
 
 
 def _expose(config: RunConfig, instruction: Instruction) -> RunConfig:
     found = dict(config.exposed_ports or {})
-    for argument in instruction.arguments:
-        for spec in expand_words(argument, environment(config), instruction.line.escape):
-            found.update((port, {}) for port in ports.exposed(spec))
+    for spec in instruction.arguments:
+        found.update((port, {}) for port in ports.exposed(spec))
     return msgspec.structs.replace(config, exposed_ports=found)
 
 
@@ -156,7 +173,7 @@ def _onbuild(config: RunConfig, instruction: Instruction) -> RunConfig:
 
 
 def _stopsignal(config: RunConfig, instruction: Instruction) -> RunConfig:
-    name = _expanded(config, instruction, instruction.arguments[0])
+    name = instruction.arguments[0]
     known = {s.name.removeprefix("SIG") for s in signal.Signals}
     number = int(name) if name.isascii() and name.isdigit() and len(name) < 4 else None
     realtime = name.upper().removeprefix("SIG").startswith(("RTMIN+", "RTMAX-"))
@@ -166,14 +183,14 @@ def _stopsignal(config: RunConfig, instruction: Instruction) -> RunConfig:
 
 
 def _user(config: RunConfig, instruction: Instruction) -> RunConfig:
-    user = _expanded(config, instruction, instruction.arguments[0])
+    user = instruction.arguments[0]
     return msgspec.structs.replace(config, user=user)
 
 
 def _volume(config: RunConfig, instruction: Instruction) -> RunConfig:
     found = dict(config.volumes or {})
     for argument in instruction.arguments:
-        place = _expanded(config, instruction, argument).strip()
+        place = argument.strip()
         if not place:
             raise InvalidParameterError("VOLUME specified can not be an empty string")
         found[place] = {}
@@ -181,11 +198,19 @@ def _volume(config: RunConfig, instruction: Instruction) -> RunConfig:
 
 
 def _workdir(config: RunConfig, instruction: Instruction) -> RunConfig:
-    asked = _expanded(config, instruction, instruction.arguments[0])
+    asked = instruction.arguments[0]
     if not asked:
         raise InvalidParameterError("cannot normalize nothing")
     joined = posixpath.normpath(posixpath.join("/", config.working_dir, asked))
     return msgspec.structs.replace(config, working_dir="/" + joined.lstrip("/"))
+
+
+def _maintainer(config: RunConfig, instruction: Instruction) -> RunConfig:
+    return config
+
+
+def _shell(config: RunConfig, instruction: Instruction) -> RunConfig:
+    return msgspec.structs.replace(config, shell=list(instruction.arguments))
 
 
 _EFFECTS: dict[str, Callable[[RunConfig, Instruction], RunConfig]] = {
@@ -195,9 +220,17 @@ _EFFECTS: dict[str, Callable[[RunConfig, Instruction], RunConfig]] = {
     "expose": _expose,
     "healthcheck": _healthcheck,
     "label": _label,
+    "maintainer": _maintainer,
     "onbuild": _onbuild,
+    "shell": _shell,
     "stopsignal": _stopsignal,
     "user": _user,
     "volume": _volume,
     "workdir": _workdir,
 }
+# Those that `import --change` and `commit --change` take.
+CHANGES = frozenset(_EFFECTS) - {"maintainer", "shell"}
+# Those whose words may name variables, without EXPOSE, where a variable may be several words.
+_EXPANDED = frozenset(
+    ("add", "arg", "copy", "env", "label", "stopsignal", "user", "volume", "workdir")
+)

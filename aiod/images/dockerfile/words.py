@@ -37,6 +37,19 @@ def split_words(text: str, escape: str) -> list[str]:
     return [*words, word] if word else words
 
 
+def unquoted(word: str, escape: str) -> str:
+    """`word` without its quotes and escapes; variables stay as they are written.
+
+    Raises InvalidParameterError for an unfinished quote.
+    """
+    return "".join(text for text, _ in _Expansion(word, {}, escape, names=False).pieces())
+
+
+def expand_text(text: str, env: Mapping[str, str], escape: str) -> str:
+    """A here-document's text with its variables replaced: there quotes mean nothing."""
+    return "".join(part for part, _ in _Expansion(text, env, escape, quotes=False).pieces())
+
+
 def expand(word: str, env: Mapping[str, str], escape: str) -> str:
     """`word` with its variables replaced and its quotes taken away.
 
@@ -70,6 +83,8 @@ class _Expansion:
     env: Mapping[str, str]
     escape: str
     depth: int = 0
+    names: bool = True
+    quotes: bool = True
     position: int = 0
     _out: list[tuple[str, bool]] = field(default_factory=list)
 
@@ -80,6 +95,8 @@ class _Expansion:
 
     def _piece(self) -> tuple[str, bool]:
         character = self.text[self.position]
+        if not self.quotes and character != "$":
+            return self._verbatim(), True
         if character == "'":
             end = self.text.find("'", self.position + 1)
             if end < 0:
@@ -90,9 +107,16 @@ class _Expansion:
             return quoted, True
         if character == '"':
             return self._double_quoted(), True
-        if character == "$":
+        if character == "$" and self.names:
             return self._variable(), False
         return self._literal()
+
+    def _verbatim(self) -> str:
+        """One character, or an escaped `$` without its escape."""
+        if self.text[self.position] == self.escape and self._next() == "$":
+            self.position += 1
+        self.position += 1
+        return self.text[self.position - 1]
 
     def _literal(self) -> tuple[str, bool]:
         character = self.text[self.position]
@@ -111,7 +135,7 @@ class _Expansion:
             if character == '"':
                 self.position += 1
                 return out
-            if character == "$":
+            if character == "$" and self.names:
                 out += self._variable()
                 continue
             if character == self.escape and self._next() in ('"', "$", self.escape):

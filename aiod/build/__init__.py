@@ -1,0 +1,4 @@
+"""Builds images from Dockerfiles, as Docker's classic builder does.
+
+Stands above `containers` and `images`; must not know HTTP.
+"""
