@@ -5,6 +5,7 @@ must not create, read or write anything below those directories.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ DEFAULT_ROOT = Path("/var/lib/aiod")
 DEFAULT_STATE = Path("/run/aiod")
 DEFAULT_HOST = "unix:///run/aiod/aiod.sock"
 DEFAULT_CONFIG_FILE = Path("/etc/aiod/daemon.toml")
+DEFAULT_CERTIFICATES = Path("/etc/aiod/certs.d")
+_DOCKER_HUB = "docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,47 @@ class Paths:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryHost:
+    """The settings of one registry, by the `host[:port]` that references name it with.
+
+    `mirrors` are base URLs; `ca` is a file of certificates in PEM.
+    """
+
+    mirrors: tuple[str, ...] = ()
+    insecure: bool = False
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """How registries are reached; times are seconds.
+
+    `insecure` lists hosts and CIDR blocks, `mirrors` those of Docker Hub, `certificates`
+    has a directory per host with `*.crt` (authorities), `*.cert` and `*.key` (ours).
+    """
+
+    insecure: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    hosts: Mapping[str, RegistryHost] = field(default_factory=dict)
+    certificates: Path = DEFAULT_CERTIFICATES
+    downloads: int = 3
+    uploads: int = 5
+    attempts: int = 5
+    connect_timeout: float = 15.0
+    stall_timeout: float = 60.0
+    first_delay: float = 0.2
+    longest_delay: float = 30.0
+
+    def host(self, authority: str) -> RegistryHost:
+        """The settings of a host; the defaults for one that has none."""
+        return self.hosts.get(authority, RegistryHost())
+
+    def mirrors_of(self, domain: str) -> tuple[str, ...]:
+        """Base URLs to ask before a domain's own registry."""
+        return self.host(domain).mirrors + (self.mirrors if domain == _DOCKER_HUB else ())
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonConfig:
     """Everything `aiod serve` was told."""
 
@@ -87,6 +131,7 @@ class DaemonConfig:
     tls_ca: Path | None = None
     log_level: str = "info"
     cgroup_parent_override: str | None = None
+    registries: RegistrySettings = field(default_factory=RegistrySettings)
 
     @property
     def cgroup_parent(self) -> str:
