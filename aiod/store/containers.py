@@ -24,6 +24,9 @@ class LoadResult:
     broken: list[tuple[str, str]]
 
 
+_Values = tuple[str | int, ...]
+
+
 class ContainerRepository:
     """Every change and its events are one transaction."""
 
@@ -46,8 +49,9 @@ class ContainerRepository:
         recorded = list(events)
 
         async def work(connection: aiosqlite.Connection) -> None:
-            await _refuse_taken(connection, record)
-            await connection.execute(
+            await _named(
+                connection,
+                record,
                 "INSERT INTO containers (id, name, image_id, status, created_ns, document) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (record.id, *_columns(record)),
@@ -64,8 +68,9 @@ class ContainerRepository:
         recorded = list(events)
 
         async def work(connection: aiosqlite.Connection) -> None:
-            await _refuse_taken(connection, record)
-            cursor = await connection.execute(
+            cursor = await _named(
+                connection,
+                record,
                 "UPDATE containers SET name = ?, image_id = ?, status = ?, created_ns = ?, "
                 "document = ? WHERE id = ?",
                 (*_columns(record), record.id),
@@ -93,13 +98,19 @@ def _columns(record: ContainerRecord) -> tuple[str, str, str, int, str]:
     return record.name, record.image_id, status, record.created_ns, document
 
 
-async def _refuse_taken(connection: aiosqlite.Connection, record: ContainerRecord) -> None:
-    query = "SELECT id FROM containers WHERE name = ? AND id <> ?"
-    async with connection.execute(query, (record.name, record.id)) as cursor:
-        row: sqlite3.Row | None = await cursor.fetchone()
-    if row is not None:
+async def _named(
+    connection: aiosqlite.Connection, record: ContainerRecord, statement: str, values: _Values
+) -> aiosqlite.Cursor:
+    """Execute what writes the record's name. Raises ConflictError if another has it."""
+    try:
+        return await connection.execute(statement, values)
+    except sqlite3.IntegrityError:
+        query = "SELECT id FROM containers WHERE name = ? AND id <> ?"
+        holders = list(await connection.execute_fetchall(query, (record.name, record.id)))
+        if not holders:
+            raise
         raise ConflictError(
             f'Conflict. The container name "/{record.name}" is already in use by container '
-            f'"{row[0]}". You have to remove (or rename) that container to be able to reuse '
-            "that name."
-        )
+            f'"{holders[0][0]}". You have to remove (or rename) that container to be able to '
+            "reuse that name."
+        ) from None

@@ -116,8 +116,12 @@ class Database:
             return
         try:
             await self._writer.execute("BEGIN IMMEDIATE")
-            outcomes = [await self._attempt(job) for job in jobs]
-            await self._writer.execute("COMMIT")
+            if len(jobs) == 1:
+                outcomes = [await self._attempt_alone(jobs[0])]
+            else:
+                outcomes = [await self._attempt(job) for job in jobs]
+            if self._writer.in_transaction:
+                await self._writer.execute("COMMIT")
         except Exception as error:  # whatever it is, the writer goes on and the callers hear of it
             with contextlib.suppress(sqlite3.Error):
                 await self._writer.execute("ROLLBACK")
@@ -130,6 +134,21 @@ class Database:
         for tell in self.on_commit:
             tell()
 
+    async def _attempt_alone(self, job: _Job) -> Any:
+        """As `_attempt`, with no savepoint: each statement is a trip to the writer's thread."""
+        try:
+            return await job.work(self._writer)
+        except Exception as error:
+            if not self._writer.in_transaction:
+                raise
+            await self._writer.execute("ROLLBACK")
+            return self._told(error)
+
+    def _told(self, error: Exception) -> Exception:
+        """What the caller hears of its own work's failure."""
+        unexpected = isinstance(error, sqlite3.Error)
+        return InternalError(f"database {self._path}: {error}") if unexpected else error
+
     async def _attempt(self, job: _Job) -> Any:
         await self._writer.execute("SAVEPOINT job")
         try:
@@ -139,8 +158,7 @@ class Database:
                 # A full disk undoes the whole transaction (sqlite.org/lang_transaction.html).
                 raise
             await self._writer.execute("ROLLBACK TO job")
-            unexpected = isinstance(error, sqlite3.Error)
-            outcome = InternalError(f"database {self._path}: {error}") if unexpected else error
+            outcome = self._told(error)
         await self._writer.execute("RELEASE job")
         return outcome
 
