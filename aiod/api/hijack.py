@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 _READ_HIGH = 256 * 1024
 _READ_LOW = 64 * 1024
-CLOSE_TIMEOUT = 10.0  # seconds a client may take to read what is left after the end
+CLOSE_TIMEOUT = 10.0  # seconds that closing may take once everything was sent
 
 
 class HijackedStream(asyncio.Protocol):
@@ -119,7 +119,9 @@ class HijackedStream(asyncio.Protocol):
         await self._writable.wait()
 
     async def close(self) -> None:
-        """Let the client read what is left (at most `CLOSE_TIMEOUT`), then close."""
+        """Let the client read what is left, however slowly, then close."""
+        self._transport.set_write_buffer_limits(high=0)
+        await self._writable.wait()
         self._transport.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):

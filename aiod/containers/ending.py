@@ -36,7 +36,7 @@ EXIT_RECORDED = failpoints.declare("stop.exit-taken")
 LOST, REBOOTED = 137, 255
 _LOOK_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-_READERS_SECONDS = 10.0  # that a client may read nothing at all
+_SILENCE_SECONDS = 10.0  # of a shim that has output left to give
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 
 
@@ -141,11 +141,12 @@ class Endings:
     async def _clean(self, entry: Entry) -> None:
         """Release the shim, wait for its end, and take its directory away.
 
-        First, clients get what they have not read yet, which the shim alone holds.
+        First, what clients have not read yet is taken over, which the shim alone holds.
         """
         state, container_id = entry.record.state, entry.record.id
+        directory = self._paths.container(container_id)
         joined, entry.joined = entry.joined, []
-        await asyncio.gather(*(attachment.parted(_READERS_SECONDS) for attachment in joined))
+        await asyncio.gather(*(one.take_rest(directory, _SILENCE_SECONDS) for one in joined))
         await asyncio.to_thread(end_shim, state.shim_pid, state.shim_start)
         try:
             await self._hooks.settle_execs(container_id, True)

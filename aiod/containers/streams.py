@@ -1,14 +1,20 @@
 """Clients joined to a container's streams, also before it has been started.
 
-Owns the wait for the start, and what was logged before; must not know HTTP.
+Owns the wait for the start, what was logged before, and what is left to read after the end;
+must not know HTTP.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 
+from aiod.containers.held import HeldOutput
 from aiod.containers.logs import LogEntry
 from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
+
+log = logging.getLogger(__name__)
 
 
 async def _nothing() -> None:
@@ -43,22 +49,43 @@ class Attachment:
         self._stream: AttachStream | None = None
         self._bound = asyncio.Event()
         self._over = asyncio.Event()
-        self._passed = 0
+        self._reading = asyncio.Lock()
+        self._rest: HeldOutput | None = None
+        self._taking = False
 
     @property
     def over(self) -> bool:
         """Whether nothing will be read any more."""
         return self._over.is_set()
 
-    async def parted(self, patience: float) -> None:
-        """Wait until its output was read to the end, or not read on for `patience` seconds."""
-        while not self.over:
-            before = self._passed
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._over.wait()
-            if self._passed == before:
+    async def take_rest(self, directory: Path, patience: float) -> None:
+        """Take over what the shim still holds of an ended run, so that the shim may end.
+
+        However slowly the client reads, it gets all of it. A shim that is silent for
+        `patience` seconds is given up. `directory` takes what is too much for memory.
+        """
+        try:
+            async with asyncio.timeout(patience) as silence:
+                async with self._reading:
+                    await self._take_rest(directory, patience, silence)
+        except TimeoutError:
+            log.warning("a shim does not end its output: what it still holds is lost")
+        except OSError as error:
+            log.error("output that was not read yet is lost: %s", error)
+        finally:
+            self._taking = False
+            await self._hang_up()
+
+    async def _take_rest(self, directory: Path, patience: float, silence: asyncio.Timeout) -> None:
+        if self.over or self._stream is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._rest, self._taking = HeldOutput(directory), True
+        while (stream := self._stream) is not None:
+            silence.reschedule(loop.time() + patience)
+            if (chunk := await stream.read()) is None:
                 return
+            await asyncio.to_thread(self._rest.append, chunk)
 
     async def bind(self, client: ShimClient, exec_id: str = "") -> None:
         """Join the running process; `client` is the attachment's to close."""
@@ -82,8 +109,11 @@ class Attachment:
         self._has_left = True
         self._over.set()
         self._left(self)
-        await self._hang_up()
+        if not self._taking:
+            await self._hang_up()
         self.give_up()
+        if self._rest is not None:
+            await asyncio.to_thread(self._rest.close)
 
     async def _hang_up(self) -> None:
         stream, client = self._stream, self._client
@@ -110,12 +140,16 @@ class Attachment:
         if not self._follow:
             return
         await self._bound.wait()
-        if self._stream is not None:
-            async for chunk in self._stream:
-                yield chunk
-                self._passed += 1
+        while (chunk := await self._next()) is not None:
+            yield chunk
         self._over.set()
         await self._settle()
+
+    async def _next(self) -> Chunk | None:
+        async with self._reading:
+            if self._rest is not None:
+                return await asyncio.to_thread(self._rest.pop)
+            return None if self._stream is None else await self._stream.read()
 
     async def write(self, data: bytes) -> None:
         """Pass input on, waiting while the process does not read."""

@@ -204,6 +204,7 @@ class Spool:
         self._core = core
         self._using = threading.Lock()
         self._closed = False
+        self._unwanted = False
         self._number = number
         self._file = lib.aiod_spool_file(core, number)
         self._offset = 0
@@ -211,7 +212,16 @@ class Spool:
 
     def state(self) -> SpoolState:
         """Whether more may come; ask before `read`, so that the last bytes are not missed."""
+        if self._unwanted:
+            return SpoolState.END
         return SpoolState(lib.aiod_spool_state(self._core, self._number))
+
+    def end(self) -> None:
+        """Its reader wants no more: there is none from now on."""
+        with self._using:
+            self._unwanted = True
+            if not self._closed:
+                os.eventfd_write(self.event_fd, 1)
 
     def clear_event(self) -> None:
         """Make `event_fd` unreadable until the core has news."""
@@ -232,7 +242,7 @@ class Spool:
     def read(self) -> tuple[int, bytes] | None:
         """The next (stream, bytes), or None if the core has written no more."""
         with self._using:
-            return None if self._closed else self._read()
+            return None if self._closed or self._unwanted else self._read()
 
     def _read(self) -> tuple[int, bytes] | None:
         if self._offset >= lib.aiod_spool_written(self._core, self._number):

@@ -25,6 +25,7 @@ from grpclib.server import Server, Stream
 from aiod.native import spec
 from aiod.native.errors import NativeError
 from aiod.shim import attachment, control, protocol, stdio
+from aiod.shim.core import Spool
 from aiod.shim.proto.aiod.shim.v1 import (
     AttachInput,
     AttachOpen,
@@ -229,7 +230,9 @@ class Front(ShimBase):
         process = self._process(opened.exec_id)
         streams = (1 if opened.stdout else 0) + (2 if opened.stderr else 0)
         spool = self._shim.core.subscribe(process.number, streams or 3, self._shim.spools)
-        feeding = asyncio.create_task(self._feed(messages, process)) if opened.stdin else None
+        feeding = None
+        if opened.stdin:
+            feeding = asyncio.create_task(self._feed(messages, process, spool))
         try:
             yield AttachOutput(ready=True)
             async with contextlib.aclosing(attachment.chunks(spool)) as chunks:
@@ -255,12 +258,16 @@ class Front(ShimBase):
             async for reply in replies:
                 await stream.send_message(reply)
 
-    async def _feed(self, messages: AsyncIterator[AttachInput], process: "Process") -> None:
+    async def _feed(
+        self, messages: AsyncIterator[AttachInput], process: "Process", spool: Spool
+    ) -> None:
+        """Pass input on; a client that says it will send nothing more wants no more output."""
         async for message in messages:
             if message.stdin:
                 await attachment.write(process.streams, message.stdin)
             if message.stdin_end and (process.stdin_once or process.number != self._shim.init):
                 process.streams.close_stdin()
+        spool.end()
 
 
 def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

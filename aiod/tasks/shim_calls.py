@@ -30,6 +30,7 @@ from aiod.shim.proto.aiod.shim.v1 import (
 from aiod.tasks.shim_client import SpawnError
 
 CALL_SECONDS = 30.0
+_PART_SECONDS = 1.0  # that input may take which its process does not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class AttachStream:
 
     def __init__(self, channel: Channel) -> None:
         self._stack = contextlib.AsyncExitStack()
+        self._gives_input = False
+        self._ended = False
         self._request = channel.request(
             "/aiod.shim.v1.Shim/Attach", Cardinality.STREAM_STREAM, AttachInput, AttachOutput
         )
@@ -118,15 +121,23 @@ class AttachStream:
     async def open(self, opened: AttachOpen) -> None:
         """Send the first message and wait until the shim is ready."""
         self._stream = await self._stack.enter_async_context(self._request)
+        self._gives_input = bool(opened.stdin)
         async with _answered():
             await self._stream.send_message(AttachInput(open=opened))
             await self._stream.recv_message()
 
+    async def read(self) -> Chunk | None:
+        """The next piece of output, None at its end."""
+        with contextlib.suppress(StreamTerminatedError, GRPCError):
+            if (reply := await self._stream.recv_message()) is not None:
+                return Chunk(int(reply.stream), bytes(reply.data))
+        self._ended = True
+        return None
+
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         """The output, to its end."""
-        with contextlib.suppress(StreamTerminatedError, GRPCError):
-            while (reply := await self._stream.recv_message()) is not None:
-                yield Chunk(int(reply.stream), bytes(reply.data))
+        while (chunk := await self.read()) is not None:
+            yield chunk
 
     async def write(self, data: bytes) -> None:
         """Pass input on, waiting while the process does not read."""
@@ -139,8 +150,22 @@ class AttachStream:
             await self._stream.send_message(AttachInput(stdin_end=True))
 
     async def close(self) -> None:
-        """Part, whether or not the output has ended."""
-        with contextlib.suppress(StreamTerminatedError, GRPCError, ProtocolError):
-            await self._stream.cancel()
+        """Part, whether or not the output has ended; input given before arrives."""
+        if self._ended or not self._gives_input or not await self._end_input():
+            with contextlib.suppress(StreamTerminatedError, GRPCError, ProtocolError):
+                await self._stream.cancel()
         with contextlib.suppress(StreamTerminatedError, GRPCError, ProtocolError):
             await self._stack.aclose()
+
+    async def _end_input(self) -> bool:
+        """Let the shim pass on what it was given; whether the call has ended by that."""
+        try:
+            async with asyncio.timeout(_PART_SECONDS):
+                await self._stream.end()
+                while await self._stream.recv_message() is not None:
+                    pass
+        except TimeoutError:
+            return False
+        except (StreamTerminatedError, GRPCError, ProtocolError):
+            return True
+        return True

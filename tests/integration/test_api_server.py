@@ -80,8 +80,10 @@ class Site:
         self.changed.set()
         return replies.empty()
 
-    async def connect(self, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_unix_connection(str(self.path))
+    async def connect(
+        self, head: str, limit: int = 1 << 16
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(str(self.path), limit=limit)
         writer.write(head.replace("\n", "\r\n").encode())
         return reader, writer
 
@@ -199,6 +201,23 @@ async def test_slow_reader_holds_the_writer(site: Site) -> None:
                 await asyncio.sleep(0)
         assert written < 4 << 20
     await site.talked.wait()
+
+
+async def test_reader_may_be_late_for_what_is_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiod.api.hijack.CLOSE_TIMEOUT", 0.01)
+    data = os.urandom(1 << 20)
+
+    async def talk(stream: HijackedStream) -> None:
+        stream._transport.write(data)
+
+    site.talk = talk
+    reader, writer = await site.connect(UPGRADE + "\n", limit=1024)
+    await asyncio.sleep(0.2)
+    await head(reader)
+    assert await reader.read() == data
+    writer.close()
 
 
 @pytest.mark.parametrize("half_first", [False, True])

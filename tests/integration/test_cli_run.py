@@ -37,6 +37,11 @@ def test_output_and_exit_code_are_the_containers(cli: Aiod) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
 
 
+def test_default_network_needs_no_option_and_no_warning(cli: Aiod) -> None:
+    done = cli("run", "--rm", "base", "ls", "/sys/class/net")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "lo\n", "")
+
+
 def test_large_output_arrives_whole(cli: Aiod) -> None:
     script = "head -c 3000000 /dev/zero | tr '\\0' x"
     assert cli.ok("run", "--rm", *NONE, "base", "sh", "-c", script) == "x" * 3_000_000
@@ -232,7 +237,7 @@ def test_detached_prints_the_id_alone(cli: Aiod) -> None:
     other = cli.name()
     document = json.loads(cli.ok("run", "-d", "--json", "--name", other, "base", *FOREVER))
     assert len(document["Id"]) == 64
-    assert any("network" in warning for warning in document["Warnings"])
+    assert document["Warnings"] == []
 
 
 def test_options_reach_the_container(cli: Aiod, tmp_path: Path) -> None:
@@ -367,17 +372,61 @@ def test_output_left_blocking_for_others(cli: Aiod) -> None:
         os.close(write)
 
 
-def test_slow_reader_gets_all_of_a_container_that_has_long_ended(cli: Aiod) -> None:
+def test_slow_reader_gets_all_of_a_container_that_is_long_gone(cli: Aiod) -> None:
     name = cli.name()
-    script = "head -c 3000000 /dev/zero | tr '\\0' x; echo done >&2"
+    script = "until [ -e /go ]; do sleep 0.05; done; head -c 3000000 /dev/zero | tr '\\0' x; exit 4"
     with cli.spawned("run", "--rm", *NONE, "--name", name, "base", "sh", "-c", script) as child:
-        eventually(lambda: _finished(cli, name), bool)
+        eventually(lambda: _status(cli, name), lambda status: status == "running")
+        cli.ok("exec", name, "touch", "/go")
+        eventually(lambda: _status(cli, name), lambda status: status == "gone")
         assert child.stdout is not None
         assert child.stdout.read() == b"x" * 3_000_000
-        assert child.wait(30) == 0
+        assert child.wait(30) == 4
 
 
-def _finished(cli: Aiod, name: str) -> bool:
+def test_slow_reader_holds_no_restart_up(cli: Aiod) -> None:
+    name = cli.name()
+    script = (
+        "if mkdir /first; then head -c 3000000 /dev/zero | tr '\\0' x; exit 1; fi; sleep 1000000"
+    )
+    policy = ("--restart", "on-failure", "--name", name)
+    with cli.spawned("run", *policy, *NONE, "base", "sh", "-c", script) as child:
+        eventually(lambda: _restarts(cli, name), lambda found: found == (1, "running"))
+        assert child.stdout is not None
+        assert child.stdout.read() == b"x" * 3_000_000
+        assert child.wait(30) == 1
+
+
+def test_reader_that_leaves_after_the_end_holds_nothing_up(cli: Aiod) -> None:
+    name = cli.name()
+    script = "head -c 30000000 /dev/zero"
+    with cli.spawned("run", *NONE, "--name", name, "base", "sh", "-c", script) as child:
+        eventually(lambda: _status(cli, name), lambda status: status == "exited")
+        child.kill()
+    cli.ok("rm", name)
+
+
+def _restarts(cli: Aiod, name: str) -> tuple[int, str]:
     with cli.engine.api() as api:
         reply = api.send("GET", f"/containers/{name}/json")
-        return reply.status == 200 and not reply.json()["State"]["Running"]
+        if reply.status != 200:
+            return -1, "not there"
+        found = reply.json()
+        return found["RestartCount"], found["State"]["Status"]
+
+
+def _status(cli: Aiod, name: str) -> str:
+    with cli.engine.api() as api:
+        reply = api.send("GET", f"/containers/{name}/json")
+        return str(reply.json()["State"]["Status"]) if reply.status == 200 else "gone"
+
+
+@pytest.mark.parametrize("what", ["run", "exec"])
+def test_what_is_typed_right_before_the_detach_keys_arrives(cli: Aiod, what: str) -> None:
+    name = cli.name() if what == "run" else cli.background(*FOREVER)
+    run = ("run", "-it", *NONE, "--name", name, "base", "sh")
+    with cli.terminal(*(run if what == "run" else ("exec", "-it", name, "sh"))) as terminal:
+        terminal.expect(b"# ")
+        terminal.write(b"touch /typed\n\x10\x11")
+        assert terminal.finish() == 0
+    eventually(lambda: cli("exec", name, "ls", "/typed").returncode, lambda code: code == 0)
