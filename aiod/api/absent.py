@@ -29,11 +29,8 @@ POST /build/prune
 POST /build/cancel
 GET /images/get
 GET /images/search
-POST /images/prune
 GET /images/{name}/get
-GET /images/{name}/history
 POST /images/{name}/push
-POST /images/{name}/tag
 POST /auth
 POST /commit
 GET /system/df

@@ -13,6 +13,7 @@ from aiod.api import imagerender, params, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import AiodError, InvalidParameterError, NotFoundError, UnsupportedError
+from aiod.images import pruning
 from aiod.images.model import ProgressMessage
 from aiod.images.reference import check_tag
 
@@ -34,7 +35,7 @@ class ErrorLine(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ImageRoutes:
-    """Load, import, list, inspect, remove."""
+    """List, inspect, history, load, import, tag, remove, prune."""
 
     def __init__(self, services: Services) -> None:
         self._images = services.images
@@ -46,6 +47,9 @@ class ImageRoutes:
             Route("POST", "/images/load", self._load),
             Route("POST", "/images/create", self._create),
             Route("GET", "/images/{name}/json", self._inspect),
+            Route("GET", "/images/{name}/history", self._history),
+            Route("POST", "/images/{name}/tag", self._tag),
+            Route("POST", "/images/prune", self._prune),
             Route("DELETE", "/images/{name}", self._delete),
         ]
 
@@ -67,6 +71,19 @@ class ImageRoutes:
         return replies.json(
             imagerender.inspect(await self._images.inspect(call.name), call.version)
         )
+
+    async def _history(self, call: Call) -> web.StreamResponse:
+        if call.query().get("platform"):
+            raise UnsupportedError("images/{name}/history: platform is not supported by aiod yet")
+        return replies.json(await self._images.history(call.name))
+
+    async def _tag(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        await self._images.tag(call.name, query.get("repo", ""), query.get("tag", ""))
+        return replies.empty(201)
+
+    async def _prune(self, call: Call) -> web.StreamResponse:
+        return replies.json(await self._images.prune(params.filters(call.query(), pruning.FILTERS)))
 
     async def _delete(self, call: Call) -> web.StreamResponse:
         query = call.query()

@@ -161,6 +161,8 @@ def _checked_diff_ids(image: ArchivedImage) -> list[str]:
         )
     if len(diff_ids) > MOST_LAYERS:
         raise InvalidParameterError(f"image has {len(diff_ids)} layers: more than {MOST_LAYERS}")
+    if sum(not step.empty_layer for step in config.history or ()) > len(diff_ids):
+        raise InvalidParameterError("too many non-empty layers in History section")
     for diff_id in diff_ids:
         if not is_sha256(diff_id):
             raise InvalidParameterError(f"invalid image config: diff id {diff_id[:80]!r}")

@@ -42,23 +42,24 @@ def select(
 
     `find` resolves the names in `before` and `since`; its NotFoundError is passed on.
     """
-    dangling = _dangling(filters)
+    wanted = dangling(filters)
     earliest, latest = _window(filters, configs, find, now_ns)
     shown: list[Shown] = []
     for image in images:
         config = configs[image.id]
         created = created_ns(image, config)
-        if not earliest < created < latest or not _labelled(config, filters.get("label", ())):
+        if not earliest < created < latest or not labelled(config, filters.get("label", ())):
             continue
         references = _matching(image.references, filters.get("reference", []))
         if filters.get("reference") and not references:
             continue
-        if dangling is None or dangling != bool(image.references):
+        if wanted is None or wanted != bool(image.references):
             shown.append(Shown(image, config, references, created))
     return sorted(shown, key=lambda one: (one.created_ns, one.image.created_ns), reverse=True)
 
 
-def _dangling(filters: Filters) -> bool | None:
+def dangling(filters: Filters) -> bool | None:
+    """The filter of that name; None when absent. Raises InvalidParameterError."""
     values = filters.get("dangling", [])
     if not values:
         return None
@@ -79,12 +80,12 @@ def _window(filters: Filters, configs: Configs, find: Find, now_ns: int) -> tupl
         image = find(name)
         latest = min(latest, created_ns(image, configs[image.id]))
     for value in filters.get("until", ()):
-        latest = min(latest, _moment(value, now_ns))
+        latest = min(latest, moment(value, now_ns))
     return earliest, latest
 
 
-def _moment(value: str, now_ns: int) -> int:
-    """A Unix time, an RFC 3339 time or date, or a duration before now."""
+def moment(value: str, now_ns: int) -> int:
+    """A Unix time, an RFC 3339 time or date, or a duration before now, in nanoseconds."""
     if re.fullmatch(r"-?[0-9]{1,10}(\.[0-9]{1,9})?", value):
         seconds, _, fraction = value.partition(".")
         return int(seconds) * 10**9 + int(fraction.ljust(9, "0"))
@@ -93,10 +94,13 @@ def _moment(value: str, now_ns: int) -> int:
     try:
         return now_ns - nanoseconds(value)
     except InvalidParameterError:
-        raise InvalidParameterError(f"invalid filter 'until={value}': no time") from None
+        raise InvalidParameterError(
+            f'failed to parse value as time or duration: "{value}"'
+        ) from None
 
 
-def _labelled(config: ImageConfig, wanted: Iterable[str]) -> bool:
+def labelled(config: ImageConfig, wanted: Iterable[str]) -> bool:
+    """Whether the image has every label of `wanted`: `key` or `key=value`."""
     labels = config.run.labels or {}
     for text in wanted:
         key, separator, value = text.partition("=")

@@ -23,8 +23,8 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.errors import AiodError, InvalidParameterError, NotFoundError
-from aiod.images import base, importing, loading, removal, views
+from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
+from aiod.images import base, importing, loading, pruning, removal, tagging, views
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.catalogue import Catalogue
 from aiod.images.collect import Collector, Deletion, Lease
@@ -33,6 +33,8 @@ from aiod.images.config import ImageConfig, RunConfig, decode_config
 from aiod.images.content import ContentStore
 from aiod.images.dockerfile import runconfig
 from aiod.images.files import discard
+from aiod.images.happenings import happened, pruned
+from aiod.images.history import HistoryItem, history
 from aiod.images.layers import LayerStore
 from aiod.images.loading import Stores
 from aiod.images.model import (
@@ -45,11 +47,10 @@ from aiod.images.model import (
 )
 from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
-from aiod.images.reference import normalize, parse
+from aiod.images.reference import is_hex64, normalize, parse
 from aiod.images.selection import Filters, select
 from aiod.images.threads import run_to_end
 from aiod.images.times import format_time
-from aiod.store.records import EventRecord
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class ImageService:
         self._configs: dict[str, ImageConfig] = {}
         self._unreadable: tuple[str, ...] = ()
         self._changing = asyncio.Lock()
+        self._pruning = asyncio.Lock()
         self._making_base = asyncio.Lock()
         self._collector = Collector(self._condemn)
         self._first_collection: asyncio.Task[None] | None = None
@@ -155,7 +157,7 @@ class ImageService:
         try:
             return self.find(name)
         except NotFoundError:
-            if normalize(name) != base.NAME:
+            if is_hex64(name) or normalize(name) != base.NAME:
                 raise
         return await self.ensure_base()
 
@@ -211,14 +213,21 @@ class ImageService:
             return ImageConfig()
 
     async def _shared_sizes(self, images: Sequence[ImageRecord]) -> dict[str, int]:
-        chains = {layer.chain_id for image in images for layer in image.layers}
-        sizes = await asyncio.to_thread(self._layers.sizes, chains)
-        return views.shared_sizes(images, sizes)
+        return views.shared_sizes(images, await self._layer_sizes(images))
 
     async def inspect(self, name: str) -> ImageInspect:
         """One image. Raises NotFoundError."""
         image = await self.resolve(name)
         return views.inspected(image, await self.config(image), self._paths.overlay)
+
+    async def history(self, name: str) -> "Sequence[HistoryItem]":
+        """How an image came to be, the newest step first. Raises NotFoundError."""
+        image = await self.resolve(name)
+        return history(image, await self.config(image), await self._layer_sizes((image,)))
+
+    async def _layer_sizes(self, images: Iterable[ImageRecord]) -> dict[str, int]:
+        chains = {layer.chain_id for image in images for layer in image.layers}
+        return await asyncio.to_thread(self._layers.sizes, chains)
 
     # how they come
 
@@ -295,14 +304,10 @@ class ImageService:
     async def _record(self, image: ImageRecord, actions: Sequence[str]) -> ImageRecord:
         """Commit an image; its names are taken from images that had them."""
         config = await self.config(image)
-        events = [_event(image, config, action) for action in actions]
+        named = parse(image.references[0]).familiar if image.references else ""
+        events = [happened(image, config, one, named if one == "tag" else "") for one in actions]
         async with self._changing:
-            changed = [
-                msgspec.structs.replace(other, references=kept)
-                for other in self._images
-                if other.id != image.id
-                and (kept := _without(other.references, image.references)) != other.references
-            ]
+            changed = tagging.losing(self._images, image.id, image.references)
             if (known := self._images.get(image.id)) is not None:
                 names = tuple(dict.fromkeys((*known.references, *image.references)))
                 tagged_ns = known.tagged_ns if names == known.references else image.tagged_ns
@@ -312,6 +317,16 @@ class ImageService:
                 self._images.put(one)
             return image
 
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give an image one more name. Raises NotFoundError and InvalidParameterError."""
+        reference = tagging.target(repository, tag)
+        async with self._collector.lease():
+            image = await self.resolve(name)
+            named = msgspec.structs.replace(
+                image, references=(str(reference),), tagged_ns=time.time_ns()
+            )
+            await self._record(named, ("tag",))
+
     # how they go
 
     async def delete(self, name: str, *, force: bool = False, prune: bool = True) -> Removed:
@@ -319,23 +334,53 @@ class ImageService:
 
         `prune` is about parents, which no image here has.
         """
+        items = await self._remove(name, force=force)
+        await self._collector.collect()
+        return items
+
+    async def _remove(self, name: str, *, force: bool) -> Removed:
         async with self._changing:
             image = self.find(name)
             config = await self._config_or_empty(image)
             decided = removal.decide(image, name, self.uses(image.id), force)
-            events = [_event(image, config, "untag") for _ in decided.announced]
+            events = [happened(image, config, "untag") for _ in decided.announced]
             items = [DeleteItem(untagged=parse(text).familiar) for text in decided.untagged]
             if not decided.deleted:
                 changed = msgspec.structs.replace(image, references=decided.kept)
                 await self._records.put_all((changed,), events)
                 self._images.put(changed)
                 return items
-            await self._records.delete(image.id, [*events, _event(image, None, "delete")])
+            await self._records.delete(image.id, [*events, happened(image, None, "delete")])
             self._images.remove(image.id)
             self._configs.pop(image.id, None)
             items.append(DeleteItem(deleted=image.id))
             items += [DeleteItem(deleted=chain) for chain in self._orphans(image)]
-        await self._collector.collect()
+        return items
+
+    async def prune(self, filters: Filters) -> pruning.PruneReport:
+        """Delete the images that `filters` choose and nothing uses.
+
+        Raises ConflictError while another prune runs.
+        """
+        if self._pruning.locked():
+            raise ConflictError("a prune operation is already running")
+        async with self._pruning:
+            images = list(self._images)
+            configs = {image.id: await self._config_or_empty(image) for image in images}
+            chosen = pruning.choose(images, configs, filters, time.time_ns())
+            sizes = await self._layer_sizes(one.image for one in chosen)
+            items = [item for one in chosen for item in await self._remove_unused(one)]
+            await self._collector.collect()
+            freed = pruning.reclaimed(items, sizes)
+            await self._records.put_all((), [pruned(freed)])
+            return pruning.PruneReport(items or None, freed)
+
+    async def _remove_unused(self, doomed: pruning.Doomed) -> Removed:
+        items: Removed = []
+        for name in doomed.names:
+            # In use, or gone with the name before.
+            with contextlib.suppress(ConflictError, NotFoundError):
+                items += await self._remove(name, force=False)
         return items
 
     def _orphans(self, image: ImageRecord) -> Iterable[str]:
@@ -352,10 +397,6 @@ async def _nothing() -> None:
     pass
 
 
-def _without(references: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
-    return tuple(reference for reference in references if reference not in taken)
-
-
 def _import_references(text: str) -> tuple[str, ...]:
     if not text:
         return ()
@@ -368,13 +409,3 @@ def _loaded(image: ImageRecord, references: Sequence[str]) -> "Sequence[str]":
     if not references:
         return [f"Loaded image ID: {image.id}\n"]
     return [f"Loaded image: {parse(name).familiar}\n" for name in references]
-
-
-def _event(image: ImageRecord, config: ImageConfig | None, action: str) -> EventRecord:
-    """As dockerd's: the image's labels are attributes, unless it is gone."""
-    labels = (config.run.labels or {}) if config else {}
-    name = image.id
-    if action == "tag" and image.references:
-        name = parse(image.references[0]).familiar
-    attributes = {**labels, "name": name}
-    return EventRecord(0, time.time_ns(), "image", action, image.id, attributes)

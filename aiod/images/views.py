@@ -54,14 +54,14 @@ def shared_sizes(images: Sequence[ImageRecord], layer_sizes: Mapping[str, int]) 
 
 def tags(references: Iterable[str]) -> list[str]:
     """Those references that are tags, as people write them."""
-    parsed = [parse(text) for text in references]
-    return sorted(reference.familiar for reference in parsed if reference.digest is None)
+    parsed = [parse(text) for text in sorted(references)]
+    return [reference.familiar for reference in parsed if reference.digest is None]
 
 
 def digests(references: Iterable[str]) -> list[str]:
     """Those references that are digests, as people write them."""
-    parsed = [parse(text) for text in references]
-    return sorted(reference.familiar for reference in parsed if reference.digest is not None)
+    parsed = [parse(text) for text in sorted(references)]
+    return [reference.familiar for reference in parsed if reference.digest is not None]
 
 
 def inspected(image: ImageRecord, config: ImageConfig, overlay: Path) -> ImageInspect:

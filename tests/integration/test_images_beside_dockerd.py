@@ -1,7 +1,6 @@
 """The image routes of both engines, asked the same: statuses, words, fields and events agree."""
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 from tests.support import rootfs
 from tests.support.engine import Engine
 from tests.support.http import Api, Reply
+from tests.support.images import TAR, as_of_old, load, remove_all
 
-_TAR = {"Content-Type": "application/x-tar"}
 _VERSION = "1.41"  # the newest that both speak
 
 
@@ -21,33 +20,16 @@ _VERSION = "1.41"  # the newest that both speak
 def both(aiod: Engine, dockerd: Engine) -> Iterator[tuple[Api, Api]]:
     with aiod.api(_VERSION) as ours, dockerd.api(_VERSION) as theirs:
         for api in (ours, theirs):
-            _remove_all(api)
+            remove_all(api)
         yield ours, theirs
         for api in (ours, theirs):
-            _remove_all(api)
-
-
-def _remove_all(api: Api) -> None:
-    for row in api.call("GET", "/images/json", all="1"):
-        if "base:latest" not in row["RepoTags"]:
-            api.send("DELETE", f"/images/{row['Id']}", force="1")
-
-
-def load(api: Api, archive: bytes) -> list[Any]:
-    reply = api.raw("POST", "/images/load", archive, _TAR)
-    assert reply.status == 200, reply.message
-    return [json.loads(line) for line in reply.body.splitlines()]
+            remove_all(api)
 
 
 def imported(api: Api, *changes: str, query: Mapping[str, str] | None = None) -> Reply:
     pairs = [("fromSrc", "-"), *(query or {}).items(), *(("changes", one) for one in changes)]
     tar = rootfs.tar([rootfs.Entry("a", b"x")])
-    return api.raw("POST", f"/images/create?{urlencode(pairs)}", tar, _TAR)
-
-
-def _as_of_old(message: str) -> str:
-    """Newer references say which name is not in lower case."""
-    return re.sub(r"repository name \(\S+\) must", "repository name must", message)
+    return api.raw("POST", f"/images/create?{urlencode(pairs)}", tar, TAR)
 
 
 TWO = [rootfs.tar([rootfs.Entry("a", b"1")]), rootfs.tar([rootfs.Entry("b", b"22")])]
@@ -94,7 +76,7 @@ def test_import_parameters(both: tuple[Api, Api], query: dict[str, str]) -> None
     for api in both:
         reply = imported(api, query=query)
         if reply.status != 200:
-            answers.append((reply.status, _as_of_old(reply.message)))
+            answers.append((reply.status, as_of_old(reply.message)))
             continue
         found = api.call("GET", f"/images/{json.loads(reply.body)['status']}/json")
         shown = [found[k] for k in ("RepoTags", "Comment", "Architecture", "Os")]
@@ -129,7 +111,7 @@ def test_a_newer_version_drops_what_containers_only_have(aiod: Engine) -> None:
             "OpenStdin", "StdinOnce", "Tty",
         }  # fmt: skip
         assert not {"VirtualSize", "Container", "ContainerConfig"} & ours.keys()
-        _remove_all(new)
+        remove_all(new)
 
 
 FILTERS: list[dict[str, list[str]]] = [
@@ -183,7 +165,7 @@ UNKNOWN = ["nope", "NOPE", "sha256:1234", "1" * 64, f"sha256:{'1' * 64}", "a:b:c
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_unknown_names(both: tuple[Api, Api], name: str) -> None:
     ours, theirs = (api.send("DELETE", f"/images/{name}") for api in both)
-    assert (ours.status, _as_of_old(ours.message)) == (theirs.status, theirs.message)
+    assert (ours.status, as_of_old(ours.message)) == (theirs.status, theirs.message)
 
 
 def test_names_find_images(populated: tuple[Api, Api]) -> None:
