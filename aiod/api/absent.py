@@ -27,9 +27,7 @@ POST /containers/prune
 POST /build
 POST /build/prune
 POST /build/cancel
-GET /images/get
 GET /images/search
-GET /images/{name}/get
 POST /images/{name}/push
 POST /auth
 POST /commit

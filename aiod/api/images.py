@@ -35,7 +35,7 @@ class ErrorLine(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ImageRoutes:
-    """List, inspect, history, load, import, tag, remove, prune."""
+    """List, inspect, history, load, save, import, tag, remove, prune."""
 
     def __init__(self, services: Services) -> None:
         self._images = services.images
@@ -49,6 +49,8 @@ class ImageRoutes:
             Route("GET", "/images/{name}/json", self._inspect),
             Route("GET", "/images/{name}/history", self._history),
             Route("POST", "/images/{name}/tag", self._tag),
+            Route("GET", "/images/get", self._get_many, interruptible=True),
+            Route("GET", "/images/{name}/get", self._get, interruptible=True),
             Route("POST", "/images/prune", self._prune),
             Route("DELETE", "/images/{name}", self._delete),
         ]
@@ -81,6 +83,17 @@ class ImageRoutes:
         query = call.query()
         await self._images.tag(call.name, query.get("repo", ""), query.get("tag", ""))
         return replies.empty(201)
+
+    async def _get(self, call: Call) -> web.StreamResponse:
+        return await self._archive(call, [call.name])
+
+    async def _get_many(self, call: Call) -> web.StreamResponse:
+        return await self._archive(call, call.request.query.getall("names", []))
+
+    async def _archive(self, call: Call, names: list[str]) -> web.StreamResponse:
+        if call.query().get("platform"):
+            raise UnsupportedError(f"{call.route}: platform is not supported by aiod yet")
+        return await replies.streamed(call, self._images.save(names), "application/x-tar")
 
     async def _prune(self, call: Call) -> web.StreamResponse:
         return replies.json(await self._images.prune(params.filters(call.query(), pruning.FILTERS)))

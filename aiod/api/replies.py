@@ -3,6 +3,9 @@
 Must not know any route.
 """
 
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
 from types import TracebackType
 
 import msgspec
@@ -10,6 +13,8 @@ from aiohttp import web
 
 from aiod.api.routing import Call
 from aiod.errors import AiodError
+
+logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
@@ -42,6 +47,30 @@ def failure(error: AiodError) -> web.Response:
     if error.status == 304:
         return web.Response(status=304)
     return json(ErrorBody(error.message), error.status)
+
+
+async def streamed(
+    call: Call, pieces: AsyncGenerator[bytes, None], content_type: str
+) -> web.StreamResponse:
+    """An answer of bytes as they come. A failure before the first piece has its own status;
+    a later one cuts the connection, so that nobody takes the half for the whole.
+    """
+    async with contextlib.aclosing(pieces):
+        first = await anext(pieces, b"")
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        response.headers.update(call.common_headers)
+        await response.prepare(call.request)
+        await response.write(first)
+        try:
+            async for piece in pieces:
+                await response.write(piece)
+        except AiodError as error:
+            logger.error("%s: %s", call.route, error.message)
+            if call.request.transport is not None:
+                call.request.transport.abort()
+            raise ConnectionResetError(error.message) from error
+        await response.write_eof()
+    return response
 
 
 class JsonLines:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aiod.images.config import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
+from aiod.images.config import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from aiod.images.model import ImageRecord, LayerRecord
 
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -33,7 +33,7 @@ def plain_oci(image: ImageRecord, sizes: Sequence[int]) -> bytes:
         for layer, size in zip(image.layers, sizes, strict=True)
     ]
     config = Descriptor(OCI_CONFIG, image.id, image.config_size)
-    return msgspec.json.encode(_Ordered(2, Manifest.media_type, config, layers))
+    return msgspec.json.encode(_Ordered(2, OCI_MANIFEST, config, layers))
 
 
 def docker(image: ImageRecord, layers: Sequence[LayerRecord]) -> bytes:

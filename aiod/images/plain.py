@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from typing import IO
 
 from aiod.errors import InternalError
 from aiod.images.compression import Limits, PlainReader, is_compressed
@@ -48,10 +49,18 @@ class PlainLayers:
 
     async def stream(self, layer: LayerRecord) -> AsyncGenerator[bytes, None]:
         """The plain tar. Raises InternalError, at its end, when it is not the layer."""
-        with self._content.open(layer.blob_digest) as file:
-            reader = PlainReader(file, self._limits, what="layer")
+        reader, file = await run_to_end(lambda stop: self._opened(layer))
+        with file:
             async with contextlib.aclosing(chunks(reader)) as pieces:
                 async for piece in pieces:
                     yield piece
-            if reader.digest != layer.diff_id:
-                raise InternalError(f"layer {layer.diff_id} is damaged: it has another digest")
+        if reader.digest != layer.diff_id:
+            raise InternalError(f"layer {layer.diff_id} is damaged: it has another digest")
+
+    def _opened(self, layer: LayerRecord) -> tuple[PlainReader, IO[bytes]]:
+        file = self._content.open(layer.blob_digest)
+        try:
+            return PlainReader(file, self._limits, what="layer"), file
+        except BaseException:
+            file.close()
+            raise

@@ -12,11 +12,16 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from aiod.errors import InternalError, InvalidParameterError
+from aiod.errors import InternalError, InvalidParameterError, NotFoundError
 from aiod.images import manifests
 from aiod.images.catalogue import Catalogue
 from aiod.images.config import (
-    OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, ImageConfig, Platform,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Platform,
 )  # fmt: skip
 from aiod.images.model import ImageRecord, LayerRecord
 from aiod.images.plain import PlainLayers
@@ -69,17 +74,25 @@ def _named(images: Catalogue, name: str) -> list[Chosen]:
     if is_hex64(name) or name.startswith("sha256:"):
         return [Chosen(images.find(name))]
     reference = parse(name)
-    if reference.digest is not None:
-        return [Chosen(images.find(name))]
-    if reference.tag is not None:
-        return [Chosen(images.find(name), (str(reference),))]
+    if reference.tag is not None or reference.digest is not None:
+        image = images.named(str(reference))
+        if image is None:
+            raise NotFoundError("reference does not exist")
+        return [Chosen(image, (str(reference),) if reference.digest is None else ())]
     tagged = [
         Chosen(image, (text,))
         for image in images
         for text in image.references
         if parse(text).name == reference.name and parse(text).digest is None
     ]
-    return tagged or [Chosen(images.find(name))]
+    return tagged or [_by_id(images, name)]
+
+
+def _by_id(images: Catalogue, name: str) -> Chosen:
+    try:
+        return Chosen(images.find(name))
+    except NotFoundError:
+        raise NotFoundError(f"No such image: {name}") from None
 
 
 @dataclass(frozen=True, slots=True)

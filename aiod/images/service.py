@@ -24,7 +24,7 @@ import msgspec
 from aiod import failpoints
 from aiod.config import Paths
 from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
-from aiod.images import base, importing, loading, pruning, removal, tagging, views
+from aiod.images import base, importing, loading, pruning, removal, saving, tagging, views
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.catalogue import Catalogue
 from aiod.images.collect import Collector, Deletion, Lease
@@ -45,6 +45,7 @@ from aiod.images.model import (
     ImageSummary,
     ProgressMessage,
 )
+from aiod.images.plain import PlainLayers
 from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
 from aiod.images.reference import is_hex64, normalize, parse
@@ -74,6 +75,7 @@ class ImageService:
         self._content = ContentStore(paths)
         self._layers = LayerStore(paths, limits)
         self._stores = Stores(self._content, self._layers, limits)
+        self._plain = PlainLayers(self._content, limits)
         self._images = Catalogue()
         self._configs: dict[str, ImageConfig] = {}
         self._unreadable: tuple[str, ...] = ()
@@ -157,9 +159,12 @@ class ImageService:
         try:
             return self.find(name)
         except NotFoundError:
-            if is_hex64(name) or normalize(name) != base.NAME:
+            if not self._is_base(name):
                 raise
         return await self.ensure_base()
+
+    def _is_base(self, name: str) -> bool:
+        return not is_hex64(name) and normalize(name) == base.NAME
 
     async def config(self, image: ImageRecord) -> ImageConfig:
         """The image's config blob, verified when read; configs never change."""
@@ -326,6 +331,27 @@ class ImageService:
                 image, references=(str(reference),), tagged_ns=time.time_ns()
             )
             await self._record(named, ("tag",))
+
+    # how they leave
+
+    async def save(self, names: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """An archive of all that `names` mean.
+
+        Raises NotFoundError and InvalidParameterError before the first piece.
+        """
+        if any(self._is_base(name) for name in names):
+            await self.ensure_base()
+        async with self._collector.lease() as lease:
+            chosen = saving.choose(self._images, names)
+            for one in chosen:
+                lease.hold(*one.image.needs())
+            archive = saving.Saving(self._plain)
+            for one in chosen:
+                blob = await asyncio.to_thread(self._content.read, one.image.id, LARGEST_DOCUMENT)
+                await archive.add(one, await self.config(one.image), blob)
+            async with contextlib.aclosing(archive.stream()) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     # how they go
 

@@ -109,7 +109,7 @@ def test_filters(filters: dict[str, list[str]], expected: list[ImageRecord]) -> 
 
 @pytest.mark.parametrize("filters", [{"dangling": ["x"]}, {"until": ["soon"]}])
 def test_bad_filters(filters: dict[str, list[str]]) -> None:
-    with pytest.raises(InvalidParameterError, match="invalid filter|failed to parse"):
+    with pytest.raises(InvalidParameterError, match=r"invalid filter|failed to parse"):
         select([OLD], CONFIGS, filters, Catalogue([OLD]).find, 0)
 
 
