@@ -1,0 +1,66 @@
+"""`docker build` by the classic builder of an engine, and what it printed, without ids.
+
+Must not know what a test wants.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.binaries import require
+from tests.support.engine import Engine
+from tests.support.imagetrees import Image, read_image
+
+_IDS = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
+_CLIENT = re.compile(  # what the docker command says of the builder, whichever engine it is
+    r"^(?:DEPRECATED: |\s+Install the buildx|\s+https://docs).*\n|^\s*\n", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How a build ended; ids are masked, as `<id>`."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def steps(self) -> list[str]:
+        """The lines of the output."""
+        return self.output.splitlines()
+
+    @property
+    def cached(self) -> list[str]:
+        """The steps that were taken from the cache."""
+        found, step = [], ""
+        for line in self.steps:
+            step = line if line.startswith("Step ") else step
+            if line == " ---> Using cache":
+                found.append(step)
+        return found
+
+
+def build(engine: Engine, context: Path, *options: str, seconds: float = 300.0) -> Build:
+    """Build `context` by the real docker command; the engine runs the classic builder."""
+    done = subprocess.run(
+        [require("docker"), "build", *options, str(context)],
+        capture_output=True,
+        env={**engine.environment(), "DOCKER_BUILDKIT": "0", "SOURCE_DATE_EPOCH": ""},
+        timeout=seconds,
+        check=False,
+    )
+    return Build(
+        done.returncode,
+        _IDS.sub("<id>", done.stdout.decode()),
+        _CLIENT.sub("", _IDS.sub("<id>", done.stderr.decode())),
+    )
+
+
+def saved(engine: Engine, image: str) -> Image:
+    """The image as `docker save` gives it."""
+    with engine.api() as api:
+        reply = api.raw("GET", f"/images/{image}/get")
+    assert reply.status == 200, reply.message
+    return read_image(reply.body)
