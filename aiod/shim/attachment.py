@@ -19,20 +19,28 @@ class TooSlowError(Exception):
 async def write(streams: Stdio, data: bytes) -> None:
     """Write all, waiting while the process does not read; dropped when its input is closed."""
     view = memoryview(data)
-    loop = asyncio.get_running_loop()
     while view and streams.stdin >= 0:
         try:
             view = view[os.write(streams.stdin, view) :]
         except BlockingIOError:
-            room = asyncio.Event()
-            descriptor = streams.stdin
-            loop.add_writer(descriptor, room.set)
-            try:
-                await room.wait()
-            finally:
-                loop.remove_writer(descriptor)
+            await _room(streams.stdin)
         except OSError:
             return
+
+
+async def _room(descriptor: int) -> None:
+    """Wait until it can be written to; meanwhile it may be closed, and its number be another's."""
+    loop = asyncio.get_running_loop()
+    room = asyncio.Event()
+    watched = os.dup(descriptor)
+    try:
+        loop.add_writer(watched, room.set)
+        try:
+            await room.wait()
+        finally:
+            loop.remove_writer(watched)
+    finally:
+        os.close(watched)
 
 
 async def chunks(spool: Spool) -> AsyncGenerator[tuple[int, bytes], None]:

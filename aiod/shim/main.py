@@ -11,9 +11,10 @@ import functools
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from aiod.shim.proto.aiod.shim.v1 import ExecRequest
 
 UNKNOWN_EXIT = 137
+_FULL_DISK_SECONDS = 1.0
 
 
 def run(born: Any) -> None:
@@ -67,11 +69,28 @@ class Process:
     number: int
     stdin_once: bool
     started_ns: int = 0
+    _users: int = 0
+    _over: bool = False
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep its descriptors meanwhile, although it ends; in the thread that calls `close`."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._close_unused()
 
     def close(self) -> None:
-        """Give its descriptors back; nobody may be using them."""
-        self.task.close()
-        self.streams.close()
+        """Give its descriptors back as soon as nobody uses them."""
+        self._over = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._over and not self._users:
+            self.task.close()
+            self.streams.close()
 
 
 class Shim:
@@ -181,7 +200,11 @@ class Shim:
         task = process.task
         if process.exec_id:
             state = protocol.ExecState(process.exec_id, task.pid, task.start_time)
-            self.execs.write(state)
+            try:
+                self.execs.write(state)
+            except OSError:
+                signal.pidfd_send_signal(task.pidfd, signal.SIGKILL)
+                raise
         else:
             init = protocol.InitState(task.pid, task.start_time, process.started_ns)
             protocol.write_struct(self.directory / protocol.INIT_FILE, init)
@@ -244,9 +267,11 @@ class Shim:
     def _finish_exec(self, process: Process, event: Event) -> None:
         code, _, _ = _outcome(event.status)
         task, exec_id = process.task, process.exec_id
-        self.execs.write(
-            protocol.ExecState(exec_id, task.pid, task.start_time, code, event.time_ns)
-        )
+        state = protocol.ExecState(exec_id, task.pid, task.start_time, code, event.time_ns)
+        try:
+            self.execs.write(state)
+        except OSError as error:  # its outcome is unknown then; the container goes on
+            _complain(f"exec {exec_id} ended with {code}: {error}")
         self._tell(exec_id)
         del self._processes[exec_id]
         self.core.announce(event.process)
@@ -255,13 +280,24 @@ class Shim:
 
     def _finish_init(self, process: Process, event: Event) -> None:
         record = self._record(event, process)
-        protocol.write_struct(self.directory / protocol.EXIT_FILE, record)
+        self._put_on_disk(record)
         self.exit = record
         self._tell("")
         self.core.announce(event.process)
         self.ended(process)
         with contextlib.suppress(NativeError):
             maker.remove(self.cgroup)
+
+    def _put_on_disk(self, record: protocol.ExitRecord) -> None:
+        """Nobody is told before; while there is no room for it, nothing else is to be done."""
+        while True:
+            try:
+                return protocol.write_struct(self.directory / protocol.EXIT_FILE, record)
+            except FileNotFoundError:
+                raise  # without its directory nobody can find this shim
+            except OSError as error:
+                _complain(f"exit {record.exit_code}: {error}")
+                time.sleep(_FULL_DISK_SECONDS)
 
     def _record(self, event: Event, process: Process) -> protocol.ExitRecord:
         code, number, error = _outcome(event.status)
@@ -280,6 +316,12 @@ class Shim:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
         with socket.socket(socket.AF_UNIX, kind) as sender, contextlib.suppress(OSError):
             sender.sendto(notice, self.request.exits_socket)
+
+
+def _complain(text: str) -> None:
+    """To shim.log, if there is room."""
+    with contextlib.suppress(OSError):
+        print(f"aiod-shim: {text}", file=sys.stderr, flush=True)
 
 
 def _outcome(status: int) -> tuple[int, int | None, str]:

@@ -9,6 +9,7 @@ All times named `*_ns` are nanoseconds since the epoch; a `start_time` is field 
 """
 
 import os
+from errno import ENOSPC
 from pathlib import Path
 from typing import TypeVar
 
@@ -154,8 +155,10 @@ def write_struct(path: Path, value: msgspec.Struct) -> None:
     """
     temporary = f"{path}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    data = msgspec.json.encode(value)
     try:
-        os.write(descriptor, msgspec.json.encode(value))
+        if os.write(descriptor, data) < len(data):
+            raise OSError(ENOSPC, os.strerror(ENOSPC), temporary)
     finally:
         os.close(descriptor)
     os.rename(temporary, path)

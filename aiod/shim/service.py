@@ -111,7 +111,9 @@ class Front(ShimBase):
     async def start(self, message: StartRequest) -> StartResponse:
         """Let a process that was created execute its command."""
         process = self._running(message.exec_id)
-        await _blocking(lambda: self._shim.start(process))
+        # One that ends at once has ended before its start is known to have succeeded.
+        with process.used():
+            await _blocking(lambda: self._shim.start(process))
         task = process.task
         return StartResponse(
             pid=task.pid, start_time=task.start_time, started_at_ns=process.started_ns
@@ -154,7 +156,8 @@ class Front(ShimBase):
         if message.all:
             await _blocking(lambda: control.kill_all(self._shim, message.signal))
         else:
-            await _blocking(lambda: control.kill(self._shim, process, message.signal))
+            with process.used():
+                await _blocking(lambda: control.kill(self._shim, process, message.signal))
         return Empty()
 
     async def pause(self, message: Empty) -> Empty:

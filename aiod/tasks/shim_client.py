@@ -142,18 +142,27 @@ class ShimTemplate:
                 await self._request(os.fsencode(directory), theirs)
             try:
                 async with asyncio.timeout(timeout):
-                    data = await asyncio.get_running_loop().sock_recv(ours, _LONGEST)
+                    reply = await self._reply(ours)
             except TimeoutError as error:
                 raise SpawnError("spawn", 110, f"no answer in {timeout:.0f} s") from error
-        if not data:
-            raise SpawnError("spawn", 0, "the shim ended unexpectedly; see its shim.log")
-        reply = msgspec.json.decode(data, type=protocol.SpawnReply)
         if reply.step:
             raise SpawnError(reply.step, reply.errno, reply.message, reply.kind)
         return Spawned(
             reply.shim_pid, reply.shim_start, reply.init_pid, reply.init_start,
             reply.started_at_ns,
         )  # fmt: skip
+
+    @staticmethod
+    async def _reply(ours: socket.socket) -> protocol.SpawnReply:
+        """A shim's answer; a shim that refuses has ended when this returns."""
+        loop = asyncio.get_running_loop()
+        data = await loop.sock_recv(ours, _LONGEST)
+        if not data:
+            raise SpawnError("spawn", 0, "the shim ended unexpectedly; see its shim.log")
+        reply = msgspec.json.decode(data, type=protocol.SpawnReply)
+        if reply.step:
+            await loop.sock_recv(ours, 1)
+        return reply
 
     async def _request(self, message: bytes, reply: socket.socket) -> None:
         async with self._sending:

@@ -1,8 +1,10 @@
 """The calls of shim.proto on a real shim, with no daemon beside it."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -299,3 +301,40 @@ async def test_failures_name_the_step_and_leave_nothing(shims: Shims) -> None:
     with pytest.raises(SpawnError):
         await shims.template.spawn(directory)
     assert shims.leftovers() == []
+
+
+@pytest.fixture
+def small(base: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", base], check=True)
+    yield base
+    subprocess.run(["umount", base], check=True)
+
+
+async def test_a_full_disk_delays_the_exit_and_costs_an_exec_only(small: Path, lower: Path) -> None:
+    """What the shim cannot write it does not invent, and it does not end for it."""
+    async with shims_in(small, lower) as shims:
+        made = await shims.make("sh", "-c", "read x; exit 7", open_stdin=True)
+        await run_exec(made, "e1", *FOREVER)
+        attached = await made.client.attach("", stdin=True, stdout=True, stderr=True)
+        filler = filled(small)
+        await refused(made, "No space left", run_exec(made, "e2", *FOREVER))
+        await kill(made, signal.SIGKILL, exec_id="e1")
+        await shims.exec_ended("c1", "e1")
+        assert (await state(made)).status is Status.RUNNING
+        await attached.write(b"\n")
+        await asyncio.to_thread(wait_gone, made.init)
+        assert not made.noticed.is_set()
+        filler.unlink()
+        assert (await made.exit()).exit_code == 7
+        await attached.close()
+
+
+def filled(directory: Path) -> Path:
+    """Leave not one free block."""
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    assert os.statvfs(directory).f_bavail == 0
+    return filler

@@ -320,7 +320,8 @@ void aiod_core_drop(aiod_core *core, int process) {
 
 int64_t aiod_core_lost(aiod_core *core, int process) {
     pthread_mutex_lock(&core->lock);
-    int64_t lost = core->processes[process]->log.lost;
+    struct process *found = core->processes[process]; /* an exec may be gone by now */
+    int64_t lost = found == NULL ? 0 : found->log.lost;
     pthread_mutex_unlock(&core->lock);
     return lost;
 }

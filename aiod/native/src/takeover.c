@@ -2,11 +2,13 @@
 #include "corestate.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 void core_set_listening(aiod_core *core, bool listening) {
     if (core->listener < 0 || core->listening == listening)
@@ -73,10 +75,14 @@ static void maker_gone(aiod_core *core) {
 
 /* The answer reaches the daemon from here, so that there is one exactly if this process knows. */
 static void maker_done(aiod_core *core, const char *answer, size_t length, bool failed) {
+    if (failed && !core->maker_reaped) {
+        kill(core->maker_pid, SIGKILL); /* it has undone all of it: nothing is to be left of it */
+        waitpid(core->maker_pid, NULL, 0);
+    }
     ssize_t ignored = send(core->reply, answer, length, MSG_NOSIGNAL);
     (void)ignored;
     if (failed)
-        _exit(0); /* the maker has undone all of it */
+        _exit(0);
     core_close_fd(&core->reply);
     maker_gone(core);
 }
