@@ -12,7 +12,15 @@ from pathlib import Path
 from aiod.config import DaemonConfig, Paths
 from tests.support import mounts
 from tests.support.engine import Engine
-from tests.support.processes import Identity, command_line, read_proc, running_pids, send, wait_gone
+from tests.support.processes import (
+    Identity,
+    command_line,
+    naming,
+    read_proc,
+    running_pids,
+    send,
+    wait_gone,
+)
 
 
 class AiodDaemon(Engine):
@@ -42,11 +50,9 @@ class AiodDaemon(Engine):
 
     def processes(self) -> dict[int, str]:
         """Every process of this daemon but itself: by cgroup, arguments or root file system."""
-        found = mounts.cgroup_pids(self.cgroup)
+        found = mounts.cgroup_pids(self.cgroup) | set(naming(self.paths.state))
         ours = os.readlink("/proc/self/ns/mnt")
-        for pid in running_pids():
-            if str(self.paths.state) in command_line(pid) or self._rooted_here(pid, ours):
-                found.add(pid)
+        found |= {pid for pid in running_pids() if self._rooted_here(pid, ours)}
         found -= {self.process.pid if self.process else 0, os.getpid()}
         live = set(running_pids())
         return {pid: command_line(pid) for pid in sorted(found & live)}

@@ -9,7 +9,7 @@ import shutil
 from tests.support import mounts
 from tests.support.binaries import require
 from tests.support.engine import Engine, load_busybox
-from tests.support.processes import Identity, command_line, running_pids, send, wait_gone
+from tests.support.processes import Identity, naming, send, wait_gone
 
 
 class Dockerd(Engine):
@@ -43,7 +43,7 @@ class Dockerd(Engine):
     def clean_up(self) -> None:
         """End containerd and its shims, then take away mounts, cgroups and directories."""
         pids = mounts.cgroup_pids(self.cgroup)
-        pids |= {pid for pid in running_pids() if str(self.base) in command_line(pid)}
+        pids |= set(naming(self.base))
         for pid in pids:
             try:
                 process = Identity.of(pid)

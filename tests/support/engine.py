@@ -17,7 +17,7 @@ from tests.support import rootfs
 from tests.support.binaries import require
 from tests.support.http import Api
 from tests.support.notify import NotifySocket
-from tests.support.processes import Identity, send
+from tests.support.processes import Identity, mortal, send
 from tests.support.terminal import Terminal
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Engine(ABC):
         with NotifySocket(self.base / "n.sock") as notify, self.log.open("ab") as log:
             environment["NOTIFY_SOCKET"] = str(notify.path)
             self.process = subprocess.Popen(
-                self.command(),
+                mortal(self.command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support import mounts
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
-from tests.support.processes import command_line, parent, running_pids
+from tests.support.processes import command_line, naming, parent
 
 _OWN_CGROUPS = {"shims", "daemon"}
 
@@ -110,8 +110,5 @@ def assert_none(daemon: AiodDaemon) -> None:
 def remaining(directories: list[Path]) -> list[str]:
     """For the end of the suite: mounts below and processes naming any of `directories`."""
     found = [f"mount {point}" for path in directories for point in mounts.mount_points(path)]
-    for pid in running_pids():
-        command = command_line(pid)
-        if pid != os.getpid() and any(str(path) in command for path in directories):
-            found.append(f"process {pid}: {command}")
-    return found
+    pids = {pid for path in directories for pid in naming(path)}
+    return found + [f"process {pid}: {command_line(pid)}" for pid in sorted(pids)]

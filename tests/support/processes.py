@@ -5,11 +5,14 @@ Owns reading `/proc/<pid>`; must not know about engines or containers.
 
 import contextlib
 import os
+import re
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.binaries import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,38 @@ def read_proc(pid: int, name: str) -> str:
         return ""
 
 
+def arguments(pid: int) -> list[str]:
+    """The command line; of a process that gave itself a title, the title's words."""
+    return command_line(pid).split(" ")
+
+
 def command_line(pid: int) -> str:
     """The arguments joined by spaces."""
     return read_proc(pid, "cmdline").replace("\0", " ").strip()
+
+
+def mortal(command: Sequence[str]) -> list[str]:
+    """The command, made to get SIGKILL when the thread that starts it ends, setpriv(1).
+
+    So a suite that is killed leaves no daemon behind.
+    """
+    return [require("setpriv"), "--pdeathsig", "KILL", *command]
+
+
+def naming(directory: Path) -> Iterator[int]:
+    """Every other process with an argument that is `directory` or below it, `--flag=` included.
+
+    Neither `directory`10 nor whoever runs us is meant by `directory`1.
+    """
+    ours = {os.getpid()}
+    above = os.getppid()
+    while above:
+        ours.add(above)
+        above = parent(above) or 0
+    named = re.compile(rf"(^|[=:]|//){re.escape(str(directory))}(/|$)")
+    for pid in running_pids():
+        if pid not in ours and any(named.search(word) for word in arguments(pid)):
+            yield pid
 
 
 def pss_kib(pid: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tests.support.binaries import require
 from tests.support.certificates import Certificate
+from tests.support.processes import mortal
 from tests.support.tokens import PASSWORD, USER, TokenServer
 
 __all__ = ["PASSWORD", "USER", "BasicAuth", "Registry", "TokenAuth"]
@@ -130,7 +131,7 @@ class Registry:
         begun = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [require("docker-registry"), "serve", str(file)],
+                mortal([require("docker-registry"), "serve", str(file)]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.base,
             )  # fmt: skip
         self.port = self._listening(begun)
