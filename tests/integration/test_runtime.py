@@ -1,8 +1,9 @@
 """The native runtime on the real kernel: what containers are, and what is said when not."""
 
+import contextlib
 import os
-import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,25 +23,35 @@ replace = msgspec.structs.replace
 
 
 @pytest.fixture(scope="module")
-def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("busybox")
-    base.parent.chmod(0o755)
-    base.parent.parent.chmod(0o755)
-    base.chmod(0o755)
-    return extract(base)
+def open_scratch(scratch: Path) -> Path:
+    """Everybody may pass: another user's namespace is mounted below it."""
+    scratch.chmod(0o711)
+    return scratch
+
+
+@pytest.fixture(scope="module")
+def lower(open_scratch: Path) -> Iterator[Path]:
+    with _directory(open_scratch) as directory:
+        yield extract(directory)
 
 
 @pytest.fixture
-def box(tmp_path: Path, lower: Path) -> Iterator[Box]:
-    before, others = _descriptors(), children()
-    tmp_path.chmod(0o755)
-    box = Box(tmp_path, (lower,))
-    yield box
-    box.close()
-    assert mounts.mount_points(tmp_path) == []
-    assert _descriptors() == before
-    assert children() == others
-    shutil.rmtree(tmp_path)
+def box(open_scratch: Path, lower: Path) -> Iterator[Box]:
+    with _directory(open_scratch) as directory:
+        before, others = _descriptors(), children()
+        box = Box(directory, (lower,))
+        yield box
+        box.close()
+        assert mounts.mount_points(directory) == []
+        assert _descriptors() == before
+        assert children() == others
+
+
+@contextlib.contextmanager
+def _directory(scratch: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="b") as made:
+        os.chmod(made, 0o755)
+        yield Path(made)
 
 
 def _descriptors() -> int:
