@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,32 @@ class Blob:
 
     digest: str
     size: int
+
+
+class BlobWriter:
+    """A blob in the making."""
+
+    def __init__(self, file: IO[bytes], commit: Callable[[str], None]) -> None:
+        self._file = file
+        self._commit = commit
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._hash.update(data)
+        write_all(self._file, data)
+        self._size += len(data)
+
+    def commit(self, expected: str | None = None) -> Blob:
+        """Have it under its name. Raises InvalidParameterError unless that is `expected`."""
+        digest = "sha256:" + self._hash.hexdigest()
+        if expected is not None and digest != expected:
+            raise InvalidParameterError(
+                f"content does not match its digest: want {expected}, got {digest}"
+            )
+        self._commit(digest)
+        return Blob(digest, self._size)
 
 
 class ContentStore:
@@ -127,15 +153,9 @@ class ContentStore:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         if self.size(digest) == len(data):
             return Blob(digest, len(data))
-        path = self._ingest / f"blob-{secrets.token_hex(8)}"
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-                self._commit(file, path, digest)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return Blob(digest, len(data))
+        with self.writing() as blob:
+            blob.write(data)
+            return blob.commit()
 
     def ingest(self, source: Reader, expected: str | None = None) -> Blob:
         """Copy a stream into the store, hashing while writing.
@@ -143,25 +163,20 @@ class ContentStore:
         Raises InvalidParameterError when the digest is not `expected`; then, and when
         `source` fails, nothing is left behind.
         """
+        with self.writing() as blob:
+            while chunk := source.read(CHUNK):
+                blob.write(chunk)
+            return blob.commit(expected)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["BlobWriter"]:
+        """A blob piece by piece; without `commit` nothing is left of it."""
         path = self._ingest / f"blob-{secrets.token_hex(8)}"
-        hasher = hashlib.sha256()
-        size = 0
         try:
             with path.open("xb", buffering=0) as file:
-                while chunk := source.read(CHUNK):
-                    hasher.update(chunk)
-                    write_all(file, chunk)
-                    size += len(chunk)
-                digest = "sha256:" + hasher.hexdigest()
-                if expected is not None and digest != expected:
-                    raise InvalidParameterError(
-                        f"content does not match its digest: want {expected}, got {digest}"
-                    )
-                self._commit(file, path, digest)
-        except BaseException:
+                yield BlobWriter(file, partial(self._commit, file, path))
+        finally:
             path.unlink(missing_ok=True)
-            raise
-        return Blob(digest, size)
 
     def _hold(self, digest: str) -> None:
         if self._lease is not None:
@@ -171,7 +186,6 @@ class ContentStore:
         if self._lease is None:
             raise InternalError("a blob was to be written without a lease")
         self._lease.hold(digest)
-        file.flush()
         os.fsync(file.fileno())
         failpoints.reach(WRITTEN)
         os.rename(path, self.path(digest))

@@ -52,15 +52,18 @@ class ImageRecord(msgspec.Struct, frozen=True):
         return frozenset(layer.chain_id for layer in self.layers)
 
 
+def chain_id(parent: str | None, diff_id: str) -> str:
+    """The chain id of a layer on top of the chain `parent` (OCI image spec, "Layer ChainID")."""
+    if parent is None:
+        return diff_id
+    return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest()
+
+
 def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
-    """The chain id of every layer, bottom first (OCI image spec, "Layer ChainID")."""
+    """The chain id of every layer, bottom first."""
     out: list[str] = []
     for diff_id in diff_ids:
-        if out:
-            joined = f"{out[-1]} {diff_id}".encode()
-            out.append("sha256:" + hashlib.sha256(joined).hexdigest())
-        else:
-            out.append(diff_id)
+        out.append(chain_id(out[-1] if out else None, diff_id))
     return tuple(out)
 
 

@@ -29,7 +29,7 @@ _WHITEOUT = b".wh."
 _AUFS = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _NAME_MAX = 4096
-_DEPTH_MAX = 255
+DEPTH_MAX = 255
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # The machine's fault, or the daemon's; every other errno is provoked by the tar.
@@ -53,7 +53,7 @@ def split_name(name: bytes, what: str = "entry") -> tuple[bytes, ...]:
     parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
     if b".." in parts:
         raise InvalidParameterError(f'{what} {shown!r} refused: its name contains ".."')
-    if len(parts) > _DEPTH_MAX:
+    if len(parts) > DEPTH_MAX:
         raise InvalidParameterError(f"{what} {shown!r} refused: it is nested too deeply")
     return parts
 

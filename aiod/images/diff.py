@@ -1,0 +1,218 @@
+"""What a container wrote, as a layer: the tar of an overlay's upper directory.
+
+Owns the way back from overlayfs' form to the tar's: whiteouts become `.wh.NAME`, opaque
+directories get `.wh..wh..opq` (OCI image-spec, `layer.md`). The same tree gives the same bytes;
+times are whole seconds, as Docker writes them. Links are never followed, so that a container
+that still runs can show nothing of the host's. Must not know what the layer is for. Blocks,
+but for `store_diff`.
+"""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiod.errors import InternalError, InvalidParameterError
+from aiod.images import layertar
+from aiod.images.content import CHUNK, Blob
+from aiod.images.layertar import TarEntry
+from aiod.images.loading import Stores, unpack_layer
+from aiod.images.model import LayerRecord, chain_id
+from aiod.images.tarwriter import TarWriter
+from aiod.images.threads import Cancelled, run_to_end
+from aiod.images.unpack import DEPTH_MAX, OPAQUE_XATTR, is_whiteout
+
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+_OVERLAY = "trusted.overlay."
+_REDIRECTS = frozenset({"trusted.overlay.redirect", "trusted.overlay.metacopy"})
+# Of this host and none of the image's.
+_HOSTS = frozenset({"security.selinux", "security.ima", "security.evm"})
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFLNK: layertar.SYMLINK, stat.S_IFCHR: layertar.CHARACTER,
+    stat.S_IFBLK: layertar.BLOCKDEV, stat.S_IFIFO: layertar.FIFO,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDiff:
+    """A new layer, stored and unpacked; `size` is the bytes of its files."""
+
+    layer: LayerRecord
+    size: int
+
+
+async def store_diff(
+    stores: Stores, parent: str | None, write: Callable[[TarWriter, threading.Event], None]
+) -> StoredDiff:
+    """Store the layer that `write` writes on top of the chain `parent`, and unpack it.
+
+    `stores` are leased ones: the layer stays until the lease's end. Raises what `write` does.
+    """
+
+    def ingest(stop: threading.Event) -> Blob:
+        with stores.content.writing() as blob:
+            tar = TarWriter(blob.write)
+            write(tar, stop)
+            tar.close()
+            return blob.commit()
+
+    blob = await run_to_end(ingest)
+    chain = chain_id(parent, blob.digest)
+    size = await unpack_layer(stores, blob.digest, chain, blob.digest)
+    layer = LayerRecord(blob.digest, chain, blob.digest, LAYER_TYPE, blob.size)
+    return StoredDiff(layer, size)
+
+
+def write_upper(upper: Path, tar: TarWriter, cancelled: threading.Event) -> None:
+    """Every entry of an overlay's upper directory, but for its root.
+
+    Raises InvalidParameterError for what no layer can hold, InternalError when the tree
+    changes while it is read, and Cancelled.
+    """
+    _Upper(tar, cancelled).directory(os.open(upper, _OPEN_DIR), ())
+
+
+@dataclass(slots=True)
+class _Upper:
+    """One walk; directories in the order of their names' bytes."""
+
+    tar: TarWriter
+    cancelled: threading.Event
+    links: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+    def directory(self, fd: int, parts: tuple[bytes, ...]) -> None:
+        """Everything below `fd`, which is closed at the end."""
+        if len(parts) > DEPTH_MAX:
+            raise InvalidParameterError(f"{_shown(parts)}: nested too deeply for a layer")
+        try:
+            for name in sorted(map(os.fsencode, os.listdir(fd))):
+                if self.cancelled.is_set():
+                    raise Cancelled
+                self._guarded(fd, (*parts, name))
+        finally:
+            os.close(fd)
+
+    def _guarded(self, fd: int, parts: tuple[bytes, ...]) -> None:
+        try:
+            self._entry(fd, parts)
+        except FileNotFoundError:
+            raise InternalError(f"{_shown(parts)} disappeared while it was read") from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise InternalError(f"{_shown(parts)} changed while it was read") from error
+            raise InternalError(f"{_shown(parts)}: {error.strerror}") from error
+
+    def _entry(self, fd: int, parts: tuple[bytes, ...]) -> None:
+        name = parts[-1]
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if is_whiteout(status):
+            self._mark(status, (*parts[:-1], b".wh." + name))
+        elif stat.S_ISDIR(status.st_mode):
+            self._subdirectory(os.open(name, _OPEN_DIR, dir_fd=fd), parts)
+        elif (known := self._linked(status, parts)) is not None:
+            entry = _described(status, parts, layertar.HARDLINK)
+            entry.link = known
+            self.tar.add(entry)
+        elif stat.S_ISREG(status.st_mode):
+            self._regular(os.open(name, _OPEN_FILE, dir_fd=fd), parts)
+        elif not stat.S_ISSOCK(status.st_mode):  # which has no life without its process
+            self._special(fd, status, parts)
+
+    def _linked(self, status: os.stat_result, parts: tuple[bytes, ...]) -> bytes | None:
+        """The first name of the same file, if there was one before."""
+        if status.st_nlink < 2:
+            return None
+        key = (status.st_dev, status.st_ino)
+        known = self.links.get(key)
+        if known is None:
+            self.links[key] = b"/".join(parts)
+        return known
+
+    def _subdirectory(self, fd: int, parts: tuple[bytes, ...]) -> None:
+        try:
+            status = os.fstat(fd)
+            xattrs = dict(_xattrs(fd))
+            if _REDIRECTS & xattrs.keys():
+                raise InternalError(f"{_shown(parts)}: the overlay was mounted with redirects")
+            entry = _described(status, parts, layertar.DIRECTORY)
+            entry.xattrs = _images(xattrs)
+            self.tar.add(entry)
+            if xattrs.get(OPAQUE_XATTR) == b"y":
+                self._mark(status, (*parts, b".wh..wh..opq"))
+        except BaseException:
+            os.close(fd)
+            raise
+        self.directory(fd, parts)
+
+    def _mark(self, status: os.stat_result, parts: tuple[bytes, ...]) -> None:
+        entry = _described(status, parts, layertar.REGULAR)
+        entry.mode = 0
+        self.tar.add(entry)
+
+    def _regular(self, fd: int, parts: tuple[bytes, ...]) -> None:
+        try:
+            status = os.fstat(fd)
+            xattrs = dict(_xattrs(fd))
+            if _REDIRECTS & xattrs.keys():
+                raise InternalError(f"{_shown(parts)}: the overlay was mounted with metacopy")
+            entry = _described(status, parts, layertar.REGULAR)
+            entry.size = entry.real_size = status.st_size
+            entry.xattrs = _images(xattrs)
+            self.tar.add(entry)
+            self._copy(fd, status.st_size, parts)
+        finally:
+            os.close(fd)
+
+    def _copy(self, fd: int, left: int, parts: tuple[bytes, ...]) -> None:
+        while left:
+            data = os.read(fd, min(CHUNK, left))
+            if not data:
+                raise InternalError(f"{_shown(parts)} became shorter while it was read")
+            if self.cancelled.is_set():
+                raise Cancelled
+            self.tar.data(data)
+            left -= len(data)
+        self.tar.end_entry()
+
+    def _special(self, fd: int, status: os.stat_result, parts: tuple[bytes, ...]) -> None:
+        entry = _described(status, parts, _KINDS[stat.S_IFMT(status.st_mode)])
+        entry.xattrs = _images(dict(_xattrs(b"/proc/self/fd/%d/%s" % (fd, parts[-1]))))
+        if entry.kind == layertar.SYMLINK:
+            entry.link = os.readlink(parts[-1], dir_fd=fd)
+        elif entry.kind in (layertar.CHARACTER, layertar.BLOCKDEV):
+            entry.major, entry.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        self.tar.add(entry)
+
+
+def _described(status: os.stat_result, parts: tuple[bytes, ...], kind: bytes) -> TarEntry:
+    seconds = status.st_mtime_ns // 10**9
+    return TarEntry(
+        b"/".join(parts), kind, b"", stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
+        0, 0, seconds * 10**9, 0, 0,
+    )  # fmt: skip
+
+
+def _xattrs(target: int | bytes) -> Iterator[tuple[str, bytes]]:
+    if isinstance(target, int):
+        yield from ((key, os.getxattr(target, key)) for key in os.listxattr(target))
+        return
+    for key in os.listxattr(target, follow_symlinks=False):
+        yield key, os.getxattr(target, key, follow_symlinks=False)
+
+
+def _images(xattrs: dict[str, bytes]) -> dict[str, bytes]:
+    """Those that belong to the image."""
+    return {
+        key: value
+        for key, value in xattrs.items()
+        if not key.startswith(_OVERLAY) and key not in _HOSTS
+    }
+
+
+def _shown(parts: tuple[bytes, ...]) -> str:
+    return repr(b"/".join(parts).decode("utf-8", "backslashreplace"))
