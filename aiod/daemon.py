@@ -77,7 +77,7 @@ class Daemon:
         database = await Database.open(paths.database)
         self._stack.push_async_callback(database.close)
         events = EventLog(database)
-        images = ImageService(paths, ImageRepository(database))
+        images = ImageService(paths, ImageRepository(database), registries=self.config.registries)
         await images.start()
         self._stack.push_async_callback(images.close)
         template = ShimTemplate(paths)

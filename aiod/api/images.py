@@ -12,10 +12,13 @@ from aiohttp import web
 from aiod.api import imagerender, params, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.errors import AiodError, InvalidParameterError, NotFoundError, UnsupportedError
+from aiod.errors import AiodError, InvalidParameterError, UnsupportedError
 from aiod.images import pruning
 from aiod.images.model import ProgressMessage
+from aiod.images.platform import wanted_platform
+from aiod.images.pulling import pull_reference
 from aiod.images.reference import check_tag
+from aiod.images.registry import credentials
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 _FILTER_PARAMETER_GONE = (1, 41)
@@ -45,7 +48,7 @@ class ImageRoutes:
         return [
             Route("GET", "/images/json", self._list),
             Route("POST", "/images/load", self._load),
-            Route("POST", "/images/create", self._create),
+            Route("POST", "/images/create", self._create, interruptible=True),
             Route("GET", "/images/{name}/json", self._inspect),
             Route("GET", "/images/{name}/history", self._history),
             Route("POST", "/images/{name}/tag", self._tag),
@@ -144,21 +147,12 @@ class ImageRoutes:
         )
 
     async def _pull(self, call: Call, query: dict[str, str]) -> web.StreamResponse:
-        name = query["fromImage"]
-        if tag := query.get("tag"):
-            name += f"@{tag}" if tag.startswith("sha256:") else f":{tag}"
-        try:
-            await self._images.inspect(name)
-        except NotFoundError:
-            raise UnsupportedError(
-                f"images/create: pull of {name} from a registry is not supported by aiod yet; "
-                "use load or import"
-            ) from None
-        return await _progress(call, _present(name))
-
-
-async def _present(name: str) -> AsyncGenerator[ProgressMessage, None]:
-    yield ProgressMessage(status=f"Status: Image is up to date for {name}")
+        if query.get("fromSrc") or query.get("repo"):
+            raise InvalidParameterError("fromImage goes with neither fromSrc nor repo")
+        reference = pull_reference(query["fromImage"], query.get("tag", ""))
+        platform = wanted_platform(query["platform"]) if query.get("platform") else None
+        who = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
+        return await _progress(call, self._images.pull(reference, platform, who))
 
 
 def _filters(call: Call, query: dict[str, str]) -> params.Filters:

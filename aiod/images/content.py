@@ -178,6 +178,14 @@ class ContentStore:
         finally:
             path.unlink(missing_ok=True)
 
+    def incoming_path(self) -> Path:
+        """A new name for a blob that arrives piece by piece; its writer deletes or `adopt`s it."""
+        return self._ingest / f"blob-{secrets.token_hex(8)}"
+
+    def adopt(self, file: IO[bytes], path: Path, digest: str) -> None:
+        """Make the file at `path`, whose content was found to be `digest`, that blob."""
+        self._commit(file, path, digest)
+
     def _hold(self, digest: str) -> None:
         if self._lease is not None:
             self._lease.hold(digest)

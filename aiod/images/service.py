@@ -22,18 +22,18 @@ from pathlib import Path
 import msgspec
 
 from aiod import failpoints
-from aiod.config import Paths
+from aiod.config import Paths, RegistrySettings
 from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
-from aiod.images import base, importing, loading, pruning, removal, saving, tagging, views
+from aiod.images import base, importing, loading, pruning, pulling, removal, saving, tagging, views
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.catalogue import Catalogue
 from aiod.images.collect import Collector, Deletion, Lease
 from aiod.images.compression import Limits
-from aiod.images.config import ImageConfig, RunConfig, decode_config
+from aiod.images.config import ImageConfig, Platform, RunConfig, decode_config
 from aiod.images.content import ContentStore
 from aiod.images.dockerfile import runconfig
 from aiod.images.files import discard
-from aiod.images.happenings import happened, pruned
+from aiod.images.happenings import happened, pruned, transferred
 from aiod.images.history import HistoryItem, history
 from aiod.images.layers import LayerStore
 from aiod.images.loading import Stores
@@ -48,15 +48,18 @@ from aiod.images.model import (
 from aiod.images.plain import PlainLayers
 from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
-from aiod.images.reference import is_hex64, normalize, parse
+from aiod.images.reference import Reference, is_hex64, normalize, parse
+from aiod.images.registry.credentials import Credentials
 from aiod.images.selection import Filters, select
-from aiod.images.threads import run_to_end
+from aiod.images.threads import run_to_end, stopped, whole
 from aiod.images.times import format_time
+from aiod.store.records import EventRecord
 
 logger = logging.getLogger(__name__)
 
 RECORDED = failpoints.declare("load.recorded")
 IMPORT_RECORDED = failpoints.declare("import.recorded")
+PULL_RECORDED = failpoints.declare("pull.recorded")
 CONDEMNED = failpoints.declare("collect.condemned")
 COLLECTED = failpoints.declare("collect.deleted")
 _MOST_CACHED = 256  # configs
@@ -68,7 +71,13 @@ Removed = list[DeleteItem]
 class ImageService:
     """The images of one root."""
 
-    def __init__(self, paths: Paths, records: ImageRecords, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        records: ImageRecords,
+        limits: Limits | None = None,
+        registries: RegistrySettings | None = None,
+    ) -> None:
         limits = limits or Limits()
         self._paths = paths
         self._records = records
@@ -83,6 +92,9 @@ class ImageService:
         self._pruning = asyncio.Lock()
         self._making_base = asyncio.Lock()
         self._collector = Collector(self._condemn)
+        self._pulls = pulling.Pulls(
+            self._content, self._collector.lease, registries or RegistrySettings()
+        )
         self._first_collection: asyncio.Task[None] | None = None
         self.architecture = MACHINE.architecture
         self.uses: Uses = lambda image_id: ()
@@ -105,6 +117,7 @@ class ImageService:
         """End what is in the background; the server has ended its requests."""
         if self._first_collection is not None:
             await asyncio.wait((self._first_collection,))
+        await self._pulls.close()
 
     async def collect(self) -> None:
         """Delete blobs and layers that no image and no container stands on."""
@@ -254,6 +267,33 @@ class ImageService:
                 for line in _loaded(image, archived.references):
                     yield ProgressMessage(stream=line)
 
+    async def pull(
+        self, reference: Reference, platform: Platform | None, credentials: Credentials
+    ) -> AsyncGenerator[ProgressMessage, None]:
+        """Bring an image, or with neither tag nor digest all of a repository's.
+
+        Whoever stops listening ends it, and nothing is left of what was not finished.
+        """
+        async with self._collector.operation() as lease:
+            here = pulling.Here(self._stores.leased(lease), lease, self._images)
+            pull = pulling.Pull(
+                self._pulls, here, reference, platform, credentials, self._record_pulled
+            )
+            task = asyncio.ensure_future(pull.run())
+            try:
+                async for message in pull.board.until(task):
+                    yield message
+                await task
+            finally:
+                await stopped(task)
+
+    async def _record_pulled(self, image: ImageRecord, pulled: Reference | None) -> bool:
+        known = self._images.get(image.id)
+        new = known is None or image.references[0] not in known.references
+        await self._record(image, (), pulled)
+        failpoints.reach(PULL_RECORDED)
+        return new
+
     def _losing_names(self, image: ImageRecord) -> Iterable[str]:
         for reference in image.references:
             other = self._images.named(reference)
@@ -306,11 +346,18 @@ class ImageService:
                 )  # fmt: skip
                 return await self._record(image, ("tag", "import"))
 
-    async def _record(self, image: ImageRecord, actions: Sequence[str]) -> ImageRecord:
+    async def _record(
+        self, image: ImageRecord, actions: Sequence[str], pulled: Reference | None = None
+    ) -> ImageRecord:
         """Commit an image; its names are taken from images that had them."""
         config = await self.config(image)
         named = parse(image.references[0]).familiar if image.references else ""
         events = [happened(image, config, one, named if one == "tag" else "") for one in actions]
+        if pulled is not None:
+            events.append(transferred(config, "pull", pulled.familiar, pulled.familiar_name))
+        return await whole(self._commit(image, events))
+
+    async def _commit(self, image: ImageRecord, events: Sequence[EventRecord]) -> ImageRecord:
         async with self._changing:
             changed = tagging.losing(self._images, image.id, image.references)
             if (known := self._images.get(image.id)) is not None:

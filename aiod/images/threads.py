@@ -9,8 +9,8 @@ keep the loop's few shared threads from the short work of other requests.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import IO, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -45,6 +45,16 @@ async def run_to_end(work: Callable[[threading.Event], T]) -> T:
     except asyncio.CancelledError:
         stop.set()
         await _over(future)
+        raise
+
+
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end, and only then go on being cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _over(task)
         raise
 
 

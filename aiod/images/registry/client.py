@@ -18,7 +18,7 @@ from yarl import URL
 from aiod.errors import AiodError
 from aiod.images import config as formats
 from aiod.images.reference import Reference, is_sha256
-from aiod.images.registry import errors, hosts
+from aiod.images.registry import challenge, errors, hosts
 from aiod.images.registry.auth import Authorizer
 from aiod.images.registry.credentials import ANONYMOUS, Credentials
 from aiod.images.registry.errors import BrokenError, RegistryError, UnreachableError, UntrustedError
@@ -178,6 +178,8 @@ class _Calls:
             return answer
         async with answer:
             said = b"" if method == "HEAD" else await _readable(answer)
+        if answer.status == 401 and _is_out_of_scope(answer):
+            raise RegistryError(errors.DENIED, "requested access to the resource is denied", 401)
         raise errors.from_answer(answer.status, said, unknown)
 
     async def _authorized(self, request: Request) -> aiohttp.ClientResponse:
@@ -205,6 +207,12 @@ class _Calls:
         except BaseException:
             answer.close()
             raise
+
+
+def _is_out_of_scope(answer: aiohttp.ClientResponse) -> bool:
+    """Whether a token was understood, but is for something else (RFC 6750, 3.1)."""
+    challenges = challenge.parse(answer.headers.getall("WWW-Authenticate", []))
+    return any(one.parameters.get("error") == "insufficient_scope" for one in challenges)
 
 
 def _with_authorization(request: Request, value: str) -> Request:
