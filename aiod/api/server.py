@@ -25,6 +25,8 @@ from aiod.errors import AiodError, InternalError, UnavailableError
 log = logging.getLogger(__name__)
 
 FINISH_TIMEOUT = 10.0  # seconds that requests under way are given when the daemon stops
+IDLE_TIMEOUT = 300.0  # seconds in which a client sends a whole request header, or hears no more
+MOST_CONNECTIONS = 4096
 _MAX_LINE = 64 * 1024  # bytes of request line or header; filters travel in the query
 
 
@@ -32,6 +34,12 @@ class _Connection(RequestHandler):
     """Keeps a connection open whose client ended its input behind an Upgrade request."""
 
     __slots__ = ("half_closed",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > MOST_CONNECTIONS:
+            log.warning("more than %d connections: one is refused", MOST_CONNECTIONS)
+            self.force_close()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         self.half_closed = self._upgraded
@@ -78,11 +86,17 @@ class ApiServer:
                 self._answer,
                 handler_cancellation=True,
                 access_log=None,
+                keepalive_timeout=IDLE_TIMEOUT,
                 max_line_size=_MAX_LINE,
                 max_field_size=_MAX_LINE,
                 auto_decompress=False,
             )
         return self._server()
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return 0 if self._server is None else len(self._server.connections)
 
     async def close(self) -> None:
         """Cancel who only watches, let the others finish in time, cut all connections."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from aiod.api import absent, listen, params, replies
+from aiod.api import absent, listen, params, replies, server
 from aiod.api.hijack import Hijacked, HijackedStream, hijack, wants_upgrade
 from aiod.api.routing import Call, Route
 from aiod.api.server import ApiServer, Counters
 from aiod.config import DaemonConfig, Paths
+from tests.support.engine import eventually
 
 Talk = Callable[[HijackedStream], Awaitable[None]]
 
@@ -293,8 +294,8 @@ JSON = "Content-Type: application/json"
         ("GET /nope HTTP/1.1", b"", 404, "page not found"),
         ("DELETE /echo HTTP/1.1", b"", 404, "page not found"),
         ("GET /v1.51/swarm HTTP/1.1", b"", 503, "This node is not a swarm manager."),
-        ("POST /v1.51/commit HTTP/1.1", b"", 501, "POST /commit"),
-        ("GET /images/a/b/c/history HTTP/1.1", b"", 501, "GET /images/{name}/history"),
+        ("POST /v1.51/plugins/pull HTTP/1.1", b"", 501, "POST /plugins/pull"),
+        ("GET /plugins/a/b/c/json HTTP/1.1", b"", 501, "GET /plugins/{name}/json"),
         (f"POST /echo HTTP/1.1\n{JSON}", b'{"a": ', 400, "unexpected EOF"),
         (f"POST /echo HTTP/1.1\n{JSON}", b"hello", 400, "invalid character 'h'"),
         (f"POST /echo HTTP/1.1\n{JSON}", b'{"a": "b"}', 400, "Expected `int`"),
@@ -391,3 +392,41 @@ def test_no_socket_file_over_another_file(tmp_path: Path) -> None:
     with pytest.raises(listen.ListenError, match="no socket"):
         listen.open_all(DaemonConfig(hosts=(f"unix://{path}",)))
     assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize("sent", ["", "GET /bro", "POST /echo HTTP/1.1\nHost: x\nContent-"])
+async def test_a_client_that_sends_no_whole_header_is_cut(
+    site: Site, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    monkeypatch.setattr(server, "IDLE_TIMEOUT", 0.3)
+    reader, writer = await site.connect(sent)
+    async with asyncio.timeout(30):
+        assert await reader.read() == b""
+    writer.close()
+    reader, writer = await site.connect(f"GET /broken HTTP/1.1\nHost: x\n\n{sent}")
+    async with asyncio.timeout(30):
+        assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+    writer.close()
+
+
+async def test_one_connection_too_many_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    _, first = await site.connect("POST /watch HTTP/1.1\nHost: x\nContent-Length: 0\n\n")
+    await site.watching.wait()
+    others = [await site.connect("GET ") for _ in range(2)]
+    await connections(site, 3)
+    reader, refused = await asyncio.open_unix_connection(str(site.path))
+    assert await reader.read() == b""
+    for _, writer in (*others, (reader, refused)):
+        writer.close()
+    await connections(site, 1)
+    code, _, _ = await site.ask("GET /broken HTTP/1.1")
+    assert code == 500
+    first.close()
+
+
+async def connections(site: Site, number: int) -> None:
+    """Until the server has so many."""
+    await asyncio.to_thread(eventually, lambda: site.server.connections, lambda n: n == number)
