@@ -8,37 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import contexts, rootfs
+from tests.support import contexts
 from tests.support.classicbuild import Build, build, saved
 from tests.support.engine import Engine
-from tests.support.layertars import directory, docker_archive, layer, member, soft
-
-BASE = "ground:1"
-OPTIONS: dict[str, list[str]] = {
-    "04-arguments-before-from": ["--build-arg", "VARIANT=given"],
-    "05-target": ["--target", "middle"],
-}
-
-
-def ground() -> bytes:
-    """The base image of every Dockerfile: busybox, and a layer with something to run into."""
-    above = layer([
-        directory("srv/deep/tree"), member("srv/deep/tree/leaf", b"leaf\n"),
-        member("srv/removed", b"to be removed\n"), member("srv/kept", b"kept\n", uid=7, gid=8),
-        soft("srv/shortcut", "deep/tree"), soft("srv/absolute", "/srv/deep"),
-        member("srv/setuid", b"#!/bin/sh\n", mode=0o4755),
-    ])  # fmt: skip
-    config = {"config": {"Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}}
-    return docker_archive([rootfs.busybox_tar(), above], config=config, tags=[BASE])
-
-
-@pytest.fixture(scope="module")
-def builders(engine: Engine, dockerd: Engine) -> tuple[Engine, Engine]:
-    """The engine under test, and dockerd; both have the base image."""
-    archive = ground()
-    for each in {engine, dockerd}:
-        each.load(archive)
-    return engine, dockerd
 
 
 @pytest.fixture
@@ -52,14 +24,32 @@ def build_twice(engine: Engine, context: Path, *options: str) -> tuple[Build, Bu
     return build(engine, context, "--no-cache", *options), build(engine, context, *options)
 
 
+def options_of(name: str, web: str) -> list[str]:
+    """The arguments of `docker build` for a case."""
+    options = {
+        "04-arguments-before-from": ["--build-arg", "VARIANT=given"],
+        "05-target": ["--target", "middle"],
+        "10-add-url": ["--build-arg", f"ADDRESS={web}"],
+        "22-onbuild": ["--build-arg", "WHAT=given"],
+        "28-build-arguments": [
+            *("--build-arg", "GIVEN=by the client", "--build-arg", "OVERRIDDEN=in vain"),
+            *("--build-arg", "HTTP_PROXY=http://proxy.example", "--build-arg", "ftp_proxy=f"),
+            *("--build-arg", "LATER=later", "--label", "z=last", "--label", "b=before it"),
+        ],
+    }
+    return [*options.get(name, []), "-t", f"case-{name}"]
+
+
 @pytest.mark.parametrize("context", contexts.names(), indirect=True, ids=str)
 def test_builds_as_dockerd_builds(
-    builders: tuple[Engine, Engine], context: Path, request: pytest.FixtureRequest
+    builders: tuple[Engine, Engine], context: Path, web: str, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.id
-    options = [*OPTIONS.get(name, []), "-t", f"case-{name}"]
-    ours, theirs = [build_twice(engine, context, *options) for engine in builders]
+    if (context / "Dockerfile.parent").exists():
+        for each in builders:
+            build(each, context, "-f", str(context / "Dockerfile.parent"), "-t", "parent:1")
+    ours, theirs = [build_twice(each, context, *options_of(name, web)) for each in builders]
     assert ours == theirs
     assert theirs[1].code == 0, theirs
-    one, other = (saved(engine, f"case-{name}") for engine in builders)
+    one, other = (saved(each, f"case-{name}") for each in builders)
     assert one.differences(other) == []

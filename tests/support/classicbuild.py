@@ -8,14 +8,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import rootfs
 from tests.support.binaries import require
 from tests.support.engine import Engine
 from tests.support.imagetrees import Image, read_image
+from tests.support.layertars import directory, docker_archive, layer, member, soft
 
+BASE = "ground:1"
 _IDS = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
-_CLIENT = re.compile(  # what the docker command says of the builder, whichever engine it is
-    r"^(?:DEPRECATED: |\s+Install the buildx|\s+https://docs).*\n|^\s*\n", re.MULTILINE
-)
+_ADVICE = re.compile(r"\ADEPRECATED: .*?\n\n", re.DOTALL)  # the docker command's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def build(engine: Engine, context: Path, *options: str, seconds: float = 300.0) 
     return Build(
         done.returncode,
         _IDS.sub("<id>", done.stdout.decode()),
-        _CLIENT.sub("", _IDS.sub("<id>", done.stderr.decode())),
+        _ADVICE.sub("", _IDS.sub("<id>", done.stderr.decode())),
     )
 
 
@@ -64,3 +65,15 @@ def saved(engine: Engine, image: str) -> Image:
         reply = api.raw("GET", f"/images/{image}/get")
     assert reply.status == 200, reply.message
     return read_image(reply.body)
+
+
+def ground() -> bytes:
+    """The base image of every Dockerfile: busybox, and a layer with something to run into."""
+    above = layer([
+        directory("srv/deep/tree"), member("srv/deep/tree/leaf", b"leaf\n"),
+        member("srv/removed", b"to be removed\n"), member("srv/kept", b"kept\n", uid=7, gid=8),
+        soft("srv/shortcut", "deep/tree"), soft("srv/absolute", "/srv/deep"),
+        member("srv/setuid", b"#!/bin/sh\n", mode=0o4755),
+    ])  # fmt: skip
+    config = {"config": {"Cmd": ["sh"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}}
+    return docker_archive([rootfs.busybox_tar(), above], config=config, tags=[BASE])
