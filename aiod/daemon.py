@@ -21,6 +21,8 @@ from aiod.api.services import Services
 from aiod.config import DaemonConfig, Paths
 from aiod.containers.service import ContainerService
 from aiod.errors import AiodError
+from aiod.images.lookups import Lookups
+from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
 from aiod.rootlock import RootLock, engine_id
 from aiod.sdnotify import Notifier
@@ -96,7 +98,10 @@ class Daemon:
         await containers.recover()
         images.collect_soon()
         identity = await asyncio.to_thread(engine_id, paths.root)
-        return Services(self.config, containers, images, events, Counters(), identity)
+        return Services(
+            self.config, containers, images, Pushes(images, images.transport),
+            Lookups(images.transport), events, Counters(), identity,
+        )  # fmt: skip
 
     def _start_watchdog(self) -> None:
         interval = self._notifier.watchdog_interval

@@ -28,8 +28,6 @@ POST /build
 POST /build/prune
 POST /build/cancel
 GET /images/search
-POST /images/{name}/push
-POST /auth
 POST /commit
 GET /system/df
 GET /volumes
@@ -53,7 +51,6 @@ POST /plugins/{name}/disable
 POST /plugins/{name}/upgrade
 POST /plugins/{name}/push
 POST /plugins/{name}/set
-GET /distribution/{name}/json
 POST /session
 POST /grpc
 """

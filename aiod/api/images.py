@@ -3,18 +3,13 @@
 Must not know how images are stored or unpacked.
 """
 
-import contextlib
-from collections.abc import AsyncGenerator
-
-import msgspec
 from aiohttp import web
 
-from aiod.api import imagerender, params, replies
+from aiod.api import imagerender, params, progress, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.errors import AiodError, InvalidParameterError, UnsupportedError
+from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.images import pruning
-from aiod.images.model import ProgressMessage
 from aiod.images.platform import wanted_platform
 from aiod.images.pulling import pull_reference
 from aiod.images.reference import check_tag
@@ -22,19 +17,6 @@ from aiod.images.registry import credentials
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 _FILTER_PARAMETER_GONE = (1, 41)
-
-
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """The reason, again."""
-
-    message: str
-
-
-class ErrorLine(msgspec.Struct, frozen=True, rename="camel"):
-    """The line that ends a progress stream which failed after its header was sent."""
-
-    error_detail: ErrorDetail
-    error: str
 
 
 class ImageRoutes:
@@ -118,7 +100,7 @@ class ImageRoutes:
         if query.get("platform"):
             raise UnsupportedError("images/load: platform is not supported by aiod yet")
         quiet = params.boolean(query, "quiet", default=True)
-        return await _progress(
+        return await progress.stream(
             call, self._images.load(call.request.content.iter_any(), quiet=quiet)
         )
 
@@ -135,7 +117,7 @@ class ImageRoutes:
         reference = query.get("repo", "")
         if reference and query.get("tag"):
             reference += f":{check_tag(query['tag'])}"
-        return await _progress(
+        return await progress.stream(
             call,
             self._images.import_root(
                 call.request.content.iter_any(),
@@ -152,7 +134,7 @@ class ImageRoutes:
         reference = pull_reference(query["fromImage"], query.get("tag", ""))
         platform = wanted_platform(query["platform"]) if query.get("platform") else None
         who = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
-        return await _progress(call, self._images.pull(reference, platform, who))
+        return await progress.stream(call, self._images.pull(reference, platform, who))
 
 
 def _filters(call: Call, query: dict[str, str]) -> params.Filters:
@@ -165,24 +147,3 @@ def _filters(call: Call, query: dict[str, str]) -> params.Filters:
 def _refuse_manifests(query: dict[str, str], route: str) -> None:
     if params.boolean(query, "manifests"):
         raise UnsupportedError(f"{route}: manifests is not supported by aiod yet")
-
-
-async def _progress(
-    call: Call, messages: AsyncGenerator[ProgressMessage, None]
-) -> web.StreamResponse:
-    """Stream progress. A failure before the first message has its own status; a later one
-    is the stream's last line, as the header is sent by then. The client gone, it is undone.
-    """
-    async with contextlib.aclosing(messages):
-        try:
-            first = await anext(messages)
-        except StopAsyncIteration:
-            return replies.empty(200)
-        async with replies.JsonLines(call) as lines:
-            await lines.send(first)
-            try:
-                async for message in messages:
-                    await lines.send(message)
-            except AiodError as error:
-                await lines.send(ErrorLine(ErrorDetail(error.message), error.message))
-        return lines.response

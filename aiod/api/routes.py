@@ -11,6 +11,7 @@ from aiod.api.execs import ExecRoutes
 from aiod.api.images import ImageRoutes
 from aiod.api.metrics import MetricsRoutes
 from aiod.api.networks import NetworkRoutes
+from aiod.api.registry import RegistryRoutes
 from aiod.api.routing import Route
 from aiod.api.services import Services
 from aiod.api.system import SystemRoutes
@@ -24,6 +25,7 @@ def all_routes(services: Services) -> list[Route]:
         StreamRoutes(services),
         ExecRoutes(services),
         ImageRoutes(services),
+        RegistryRoutes(services),
         NetworkRoutes(services),
         EventRoutes(services),
         MetricsRoutes(services),

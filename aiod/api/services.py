@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from aiod.api.server import Counters
 from aiod.config import DaemonConfig
 from aiod.containers.service import ContainerService
+from aiod.images.lookups import Lookups
+from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
 from aiod.store.events import EventLog
 
@@ -19,6 +21,8 @@ class Services:
     config: DaemonConfig
     containers: ContainerService
     images: ImageService
+    pushes: Pushes
+    lookups: Lookups
     events: EventLog
     counters: Counters
     engine_id: str

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
-from aiod.images.model import ProgressDetail, ProgressMessage
+from aiod.images.model import ProgressDetail, ProgressMessage, Pushed
 
 _PERIOD = 0.1  # seconds between two looks at the figures
 _WIDTH = 50
@@ -31,6 +31,10 @@ class Board:
         """One message; `detail` for those about something that has figures at other times."""
         empty = ProgressDetail() if detail else None
         self._put(ProgressMessage(status=status, id=name, progress_detail=empty))
+
+    def conclude(self, pushed: Pushed) -> None:
+        """The message for machines at the end of a push."""
+        self._put(ProgressMessage(progress_detail=ProgressDetail(), aux=pushed))
 
     def _put(self, message: ProgressMessage) -> None:
         self._said.append(message)

@@ -38,6 +38,20 @@ class Catalogue:
         """The image that has this reference, which is in normal form."""
         return next((image for image in self if reference in image.references), None)
 
+    def tagged(self, repository: str) -> dict[str, ImageRecord]:
+        """The images of a repository, whose name is in normal form, by tag."""
+        found = {
+            reference: image
+            for image in self
+            for reference in map(parse, image.references)
+            if reference.name == repository
+        }
+        return {
+            reference.tag: found[reference]
+            for reference in sorted(found, key=str)
+            if reference.tag is not None and reference.digest is None
+        }
+
     def find(self, name: str) -> ImageRecord:
         """The one image that `name` means.
 

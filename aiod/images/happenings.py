@@ -4,6 +4,7 @@ import time
 
 from aiod.images.config import ImageConfig
 from aiod.images.model import ImageRecord
+from aiod.images.reference import Reference
 from aiod.store.records import EventRecord
 
 
@@ -19,10 +20,10 @@ def happened(
     return EventRecord(0, time.time_ns(), "image", action, image.id, attributes)
 
 
-def transferred(config: ImageConfig, action: str, familiar: str, repository: str) -> EventRecord:
+def transferred(config: ImageConfig, action: str, reference: Reference) -> EventRecord:
     """A pull or push of a reference: the actor is the name, not the image."""
-    attributes = {**(config.run.labels or {}), "name": repository}
-    return EventRecord(0, time.time_ns(), "image", action, familiar, attributes)
+    attributes = {**(config.run.labels or {}), "name": reference.familiar_name}
+    return EventRecord(0, time.time_ns(), "image", action, reference.familiar, attributes)
 
 
 def pruned(reclaimed: int) -> EventRecord:

@@ -81,14 +81,23 @@ class ProgressDetail(msgspec.Struct, frozen=True, omit_defaults=True):
     total: int = 0
 
 
+class Pushed(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a push ends with; `size` is that of the manifest, in bytes."""
+
+    tag: str
+    digest: str
+    size: int
+
+
 class ProgressMessage(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """One line of the JSON stream that load and import answer with."""
+    """One line of the JSON stream that load, import, pull and push answer with."""
 
     stream: str = ""
     status: str = ""
     id: str = ""
     progress: str = ""
     progress_detail: ProgressDetail | None = None
+    aux: Pushed | None = None
 
 
 class ImageSummary(msgspec.Struct, frozen=True, rename="pascal"):

@@ -80,10 +80,8 @@ def _named(images: Catalogue, name: str) -> list[Chosen]:
             raise NotFoundError("reference does not exist")
         return [Chosen(image, (str(reference),) if reference.digest is None else ())]
     tagged = [
-        Chosen(image, (text,))
-        for image in images
-        for text in image.references
-        if parse(text).name == reference.name and parse(text).digest is None
+        Chosen(image, (f"{reference.name}:{tag}",))
+        for tag, image in images.tagged(reference.name).items()
     ]
     return tagged or [_by_id(images, name)]
 

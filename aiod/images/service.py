@@ -43,6 +43,7 @@ from aiod.images.model import (
     ImageInspect,
     ImageRecord,
     ImageSummary,
+    LayerRecord,
     ProgressMessage,
 )
 from aiod.images.plain import PlainLayers
@@ -50,6 +51,7 @@ from aiod.images.platform import MACHINE, import_platform
 from aiod.images.records import ImageRecords
 from aiod.images.reference import Reference, is_hex64, normalize, parse
 from aiod.images.registry.credentials import Credentials
+from aiod.images.registry.transport import Transport
 from aiod.images.selection import Filters, select
 from aiod.images.threads import run_to_end, stopped, whole
 from aiod.images.times import format_time
@@ -99,6 +101,11 @@ class ImageService:
         self.architecture = MACHINE.architecture
         self.uses: Uses = lambda image_id: ()
         self.layers_in_use: Callable[[], Iterable[str]] = lambda: ()
+
+    @property
+    def transport(self) -> Transport:
+        """The way to registries."""
+        return self._pulls.transport
 
     async def start(self) -> None:
         """Read the records; drop what an interrupted operation left in the way."""
@@ -354,7 +361,7 @@ class ImageService:
         named = parse(image.references[0]).familiar if image.references else ""
         events = [happened(image, config, one, named if one == "tag" else "") for one in actions]
         if pulled is not None:
-            events.append(transferred(config, "pull", pulled.familiar, pulled.familiar_name))
+            events.append(transferred(config, "pull", pulled))
         return await whole(self._commit(image, events))
 
     async def _commit(self, image: ImageRecord, events: Sequence[EventRecord]) -> ImageRecord:
@@ -399,6 +406,55 @@ class ImageService:
             async with contextlib.aclosing(archive.stream()) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    def tagged(self, repository: str) -> dict[str, ImageRecord]:
+        """The images of a repository, by tag; its name is in normal form."""
+        return self._images.tagged(repository)
+
+    def repositories_with(self, domain: str, blob: str) -> "Sequence[str]":
+        """Paths of a registry's repositories that an image with this blob came from or went to."""
+        found = (
+            parse(text) for image in self._images if blob in image.blobs()
+            for text in image.references
+        )  # fmt: skip
+        return tuple(dict.fromkeys(o.path for o in found if o.domain == domain and o.digest))
+
+    async def repacked(self, old: LayerRecord, new: LayerRecord) -> None:
+        """Have a layer's other blob instead, wherever no manifest names the old one."""
+        await whole(self._repacked(old, new))
+
+    async def _repacked(self, old: LayerRecord, new: LayerRecord) -> None:
+        async with self._changing:
+            changed = [
+                msgspec.structs.replace(
+                    image, layers=tuple(new if one == old else one for one in image.layers)
+                )
+                for image in self._images
+                if image.manifest is None and old in image.layers
+            ]
+            await self._put(changed, ())
+
+    async def pushed(self, image: ImageRecord, tagged: Reference, digest: str) -> None:
+        """Record that an image, with its manifest `digest`, is now known under a name elsewhere."""
+        event = transferred(await self.config(image), "push", tagged)
+        reference = str(Reference(tagged.domain, tagged.path, digest=digest))
+        await whole(self._pushed(image, reference, event))
+
+    async def _pushed(self, image: ImageRecord, reference: str, event: EventRecord) -> None:
+        async with self._changing:
+            known = self._images.get(image.id)
+            if known is None:  # removed meanwhile
+                await self._put((), [event])
+                return
+            if known.manifest is None and known.layers == image.layers:
+                known = msgspec.structs.replace(known, manifest=image.manifest)
+            names = tuple(dict.fromkeys((*known.references, reference)))
+            await self._put([msgspec.structs.replace(known, references=names)], [event])
+
+    async def _put(self, images: Sequence[ImageRecord], events: Sequence[EventRecord]) -> None:
+        await self._records.put_all(images, events)
+        for image in images:
+            self._images.put(image)
 
     # how they go
 

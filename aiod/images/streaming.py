@@ -25,5 +25,19 @@ async def chunks(reader: Reader, size: int = CHUNK) -> AsyncGenerator[bytes, Non
         await stopped(task)
 
 
+class Span:
+    """The next `count` bytes of a reader, as a reader."""
+
+    def __init__(self, source: Reader, count: int) -> None:
+        self._source = source
+        self._left = count
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+        data = self._source.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 def _read(reader: Reader, size: int) -> "asyncio.Task[bytes]":
     return asyncio.ensure_future(run_to_end(lambda stop: reader.read(size)))
