@@ -1,10 +1,9 @@
-"""The `aiod` command: each subcommand is in a module of this package, imported when asked for.
+"""The `aiod` command: each subcommand is in a module of this package.
 
 Owns the list of subcommands and how any of them ends: its status, and one line on standard
 error for a failure. Must not know what a subcommand does.
 """
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,55 +11,65 @@ from typing import Any
 import click
 
 from aiod.cli.errors import CliError, OutputGoneError
+from aiod.cli.lazy import Lazy
 
 # Each command's module, and its name there if that is another.
 _COMMANDS = {
     "attach": "attach",
+    "build": "build",
     "completion": "completion",
     "create": "run",
     "doctor": "doctor",
     "events": "events",
     "exec": "exec:execute",
+    "history": "history",
+    "image": "imagegroup:image",
     "images": "images",
     "import": "archives:import_",
     "info": "system",
     "inspect": "inspect",
     "kill": "states",
     "load": "archives",
+    "login": "login",
+    "logout": "login",
     "logs": "logs",
     "pause": "states",
     "ps": "ps",
+    "pull": "pull",
+    "push": "pull",
     "rename": "states",
     "restart": "states",
     "rm": "states",
     "rmi": "images",
     "run": "run",
     "runtime": "runtime",
+    "save": "save",
+    "search": "search",
     "serve": "serve",
     "start": "attach",
     "stop": "states",
+    "tag": "history",
     "top": "ps",
     "unpause": "states",
     "version": "system",
     "wait": "states",
 }
+# Words after `images` that are no name to list.
+_OF_IMAGES = frozenset({"prune"})
 _HOST = "The engine: unix:///PATH or tcp://HOST:PORT.  [unix:///run/aiod/aiod.sock]"
 _USAGE = 125  # as docker's command leaves with for options it does not know
 
 
-class _Lazy(click.Group):
-    """Imports a subcommand's module only when it is used: `ps` needs no daemon, and so on."""
+class _Aiod(Lazy):
+    """The command itself: how it finds subcommands, and how any of them ends."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        where, _, name = _COMMANDS[cmd_name].partition(":")
-        module = importlib.import_module(f"aiod.cli.{where}")
-        found = getattr(module, name or cmd_name)
-        return found if isinstance(found, click.Command) else None
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`images prune` is `image prune`; any other word after `images` is a name to list."""
+        if args[0] == "images" and len(args) > 1 and args[1] in _OF_IMAGES:
+            args = ["image", *args[1:]]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a broken pipe gets a type of its own, as click has its own ideas about those."""
@@ -101,7 +110,7 @@ def _ended(run: Callable[[], object]) -> int:
         return 1
 
 
-@click.command(cls=_Lazy)
+@click.command(cls=_Aiod, table=_COMMANDS)
 @click.option("--host", "-H", envvar="AIOD_HOST", metavar="ADDRESS", help=_HOST)
 @click.option("--tls-cert", metavar="FILE", help="The client's certificate, for tcp://.")
 @click.option("--tls-key", metavar="FILE", help="Its key.")

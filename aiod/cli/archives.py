@@ -1,22 +1,23 @@
 """`aiod load` and `aiod import`: archives on their way to the engine.
 
-Owns reading the file or the pipe, the bar that shows how far it is (on a terminal only), and
-the messages that come back. Must not know what is in an archive.
+Owns reading the file or the pipe, and which of the messages that come back are worth a line.
+Must not know what is in an archive.
 """
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import click
 
-from aiod.cli import asking, output, terminal, views
+from aiod.cli import asking, progress, terminal, transfer
 from aiod.cli.asking import Asking
-from aiod.cli.client import Query, decoded
+from aiod.cli.client import Query
 from aiod.cli.errors import CliError
+from aiod.cli.http import Response
+from aiod.cli.transfer import Advance
 
 _MINUS = "-"
-Advance = Callable[[int], None]
 
 
 @click.command()
@@ -68,12 +69,15 @@ def _upload(
         raise CliError(f"{what}: the archive is expected from a pipe or a file, not a terminal")
 
     async def work(ask: Asking) -> None:
-        with _opened(source) as descriptor, _bar(descriptor, what, quiet) as advance:
-            body = _pieces(descriptor, advance)
-            async with ask.client.stream("POST", path, query, body) as response:
-                lines = [line async for line in _messages(response.lines(), as_json)]
-        for line in lines:
-            output.line(line)
+        with _opened(source) as descriptor:
+            async with contextlib.AsyncExitStack() as stack:
+                size = os.fstat(descriptor).st_size or None
+                with transfer.bar(what, size, quiet) as advance:
+                    body = _pieces(descriptor, advance)
+                    response = await stack.enter_async_context(
+                        ask.client.stream("POST", path, query, body)
+                    )
+                await _show(response, quiet, as_json)
 
     asking.ask(work)
 
@@ -99,33 +103,10 @@ async def _pieces(descriptor: int, advance: Advance) -> AsyncIterator[bytes]:
         advance(len(piece))
 
 
-@contextlib.contextmanager
-def _bar(descriptor: int, what: str, quiet: bool) -> Iterator[Advance]:
-    """A bar on standard error; nothing at all unless that is a terminal."""
-    if quiet or not terminal.is_terminal(terminal.STDERR):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=os.fstat(descriptor).st_size or None)
-        yield lambda count: progress.advance(task, count)
-
-
-async def _messages(lines: AsyncIterator[bytes], as_json: bool) -> AsyncIterator[str]:
-    """What is left to say at the end; CliError for the engine's refusal."""
-    async for line in lines:
-        message = decoded(line, views.Progress)
-        if message.error:
-            raise CliError(message.error)
-        if as_json:
-            yield line.decode()
-        elif text := message.stream.strip() or _final(message):
-            yield text
-
-
-def _final(message: views.Progress) -> str:
-    """An import's answer is the new image's id as its status; other statuses are progress."""
-    return message.status if message.status.startswith("sha256:") else ""
+async def _show(response: Response, quiet: bool, as_json: bool) -> None:
+    """The layers' progress on a terminal, and what is left to say at the end anywhere."""
+    layers = terminal.is_terminal(terminal.STDERR) and not quiet
+    with progress.shown(quiet=as_json) as feed:
+        async for message in progress.messages(response.lines(), as_json=as_json):
+            if layers or not message.id:
+                feed(message)

@@ -81,12 +81,17 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, method: str, path: str, query: Query | None = None, body: Body = None
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Response]:
         """A request whose answer is read as it comes. Raises EngineError for a refusal."""
         connection = await self._connect()
         try:
-            yield await _exchange(connection, method, _target(path, query), body, {})
+            yield await _exchange(connection, method, _target(path, query), body, headers or {})
         finally:
             connection.close()
 

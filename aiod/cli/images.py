@@ -82,14 +82,8 @@ def rmi(names: tuple[str, ...], force: bool, no_prune: bool, as_json: bool) -> N
             body = await ask.client.send("DELETE", client.image(name), query)
             if as_json:
                 return body.decode().strip()
-            return "\n".join(map(_told, decoded(body, list[views.Removal])))
+            return "\n".join(removal.text for removal in decoded(body, list[views.Removal]))
 
         return await asking.each(names, one)
 
     asking.ask(work)
-
-
-def _told(removal: views.Removal) -> str:
-    if removal.Untagged:
-        return f"Untagged: {removal.Untagged}"
-    return f"Deleted: {removal.Deleted}"

@@ -35,6 +35,11 @@ def line(text: str) -> None:
     click.echo(text, color=False)
 
 
+def text(piece: str) -> None:
+    """A piece of text as it is, there at once."""
+    click.echo(piece, nl=False, color=True)
+
+
 def warn(text: str) -> None:
     """One line on standard error that does not stop anything."""
     click.echo(f"aiod: warning: {text}", err=True)

@@ -105,14 +105,69 @@ class Removal(msgspec.Struct, frozen=True):
     Untagged: str = ""
     Deleted: str = ""
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"Untagged: {self.Untagged}" if self.Untagged else f"Deleted: {self.Deleted}"
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """How far something is, in bytes; nothing known of the whole is 0."""
+
+    current: int = 0
+    total: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a stream of progress ended before its time; `code` of a build's command."""
+
+    code: int = 0
+    message: str = ""
+
 
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of what load and import answer."""
+    """A line of what load, import, pull, push and build answer."""
 
     stream: str = ""
     status: str = ""
     id: str = ""
     error: str = ""
+    progress_detail: Amount | None = None
+    error_detail: Failure | None = None
+    aux: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A row of an image's history; `Created` in seconds."""
+
+    Id: str
+    Created: int = 0
+    CreatedBy: str = ""
+    Size: int = 0
+    Comment: str = ""
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What a prune of images took away."""
+
+    ImagesDeleted: tuple[Removal, ...] | None = None
+    SpaceReclaimed: int = 0
+
+
+class SearchResult(msgspec.Struct, frozen=True):
+    """A row of a search."""
+
+    name: str
+    description: str = ""
+    star_count: int = 0
+    is_official: bool = False
+
+
+class LoggedIn(msgspec.Struct, frozen=True):
+    """The answer of auth."""
+
+    Status: str = ""
+    IdentityToken: str = ""
 
 
 class Actor(msgspec.Struct, frozen=True):
