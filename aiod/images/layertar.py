@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from aiod.errors import InvalidParameterError
 from aiod.images.content import CHUNK, Reader
@@ -262,6 +263,7 @@ def _signed_sum(block: bytes) -> int:
     return sum(signed[:148]) + 8 * 32 + sum(signed[156:])
 
 
+@lru_cache(4096)  # owners, modes and often times are the same in member after member
 def _number(data: bytes) -> int:
     """Octal digits, or GNU's base-256 when the first bit is set."""
     if data and data[0] & 0x80:

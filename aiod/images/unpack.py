@@ -30,6 +30,7 @@ _AUFS = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _NAME_MAX = 4096
 DEPTH_MAX = 255
+_REMEMBERED = 32  # directories open at a time
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # The machine's fault, or the daemon's; every other errno is provoked by the tar.
@@ -75,37 +76,49 @@ def unpack(source: Reader, directory: str, limits: Limits, cancelled: threading.
 class _Tree:
     """Directories below a root, opened without following any link.
 
-    Remembers the last directory, because tars list neighbours together. Nobody else
-    writes to the tree, and nothing removes the directory opened last.
+    Remembers the last directory and some of those above it, because tars list neighbours
+    together. Nobody else writes to the tree, and nothing removes a remembered directory: what
+    is removed is below the one opened last.
     """
 
     def __init__(self, root: int) -> None:
         self.root = root
-        self._fd = root
         self._parts: tuple[bytes, ...] = ()
+        self._open = {0: root}  # by depth; the deepest is that of `_parts`
 
     def close(self) -> None:
-        self.forget()
-        os.close(self.root)
-
-    def forget(self) -> None:
-        """Close the remembered directory."""
-        if self._fd != self.root:
-            os.close(self._fd)
-        self._fd, self._parts = self.root, ()
+        """Close every directory."""
+        for fd in self._open.values():
+            os.close(fd)
 
     def open(self, parts: tuple[bytes, ...], *, create: bool) -> int:
         """A descriptor, valid until the next call, of the directory named by `parts`."""
-        known = len(self._parts)
-        if parts[:known] != self._parts:
-            self.forget()
-            known = 0
-        for depth in range(known, len(parts)):
-            below = self._step(self._fd, parts, depth, create=create)
-            if self._fd != self.root:
-                os.close(self._fd)
-            self._fd, self._parts = below, parts[: depth + 1]
-        return self._fd
+        depth = self._return_to(parts)
+        while depth < len(parts):
+            below = self._step(self._open[depth], parts, depth, create=create)
+            depth += 1
+            self._open[depth], self._parts = below, parts[:depth]
+            if depth > _REMEMBERED:
+                self._forget(depth - _REMEMBERED)
+        return self._open[depth]
+
+    def _return_to(self, parts: tuple[bytes, ...]) -> int:
+        """Go up to what `parts` has in common with where we are; returns how deep that is."""
+        known, depth = self._parts, 0
+        for ours, wanted in zip(known, parts, strict=False):
+            if ours != wanted:
+                break
+            depth += 1
+        if depth not in self._open:
+            depth = 0
+        for deeper in range(depth + 1, len(known) + 1):
+            self._forget(deeper)
+        self._parts = parts[:depth]
+        return depth
+
+    def _forget(self, depth: int) -> None:
+        if (fd := self._open.pop(depth, None)) is not None:
+            os.close(fd)
 
     def _step(self, fd: int, parts: tuple[bytes, ...], depth: int, *, create: bool) -> int:
         name = parts[depth]

@@ -70,6 +70,10 @@ CASES: dict[str, list[list[Member]]] = {
         directory("timed", mtime=1_400_000_000), member("timed/later", b"t"),
         link("to-long", LONG), link("soft-long", "x" * 300, tarfile.SYMTYPE),
     ]],
+    "deep, and up and down": [[
+        member(f"{'/'.join('d' * depth)}/f{turn}", b"%d" % depth)
+        for turn in range(2) for depth in (100, 1, 70, 69, 34, 33, 32, 5, 90)
+    ] + [directory("d/d", mtime=1_400_000_000), directory("/".join("d" * 80), 0o700)]],
     "xattrs": [[
         member("cap", b"c", mode=0o755, pax_headers={CAPABILITY: CAP.decode("latin-1")}),
         member("note", b"c", pax_headers={USER: "hello"}),
