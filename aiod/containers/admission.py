@@ -113,7 +113,6 @@ def check_exec(config: ExecConfig) -> None:
         raise InvalidParameterError("No exec command specified")
     _check_words(config.Cmd, config.Env)
     check_console(config.ConsoleSize)
-    _check_directory(config.WorkingDir)
     _check_words((config.User, config.WorkingDir), None)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiod.config import DaemonConfig, Paths
 from aiod.containers import bundle, identity
 from aiod.containers.units import size_of
+from aiod.errors import InternalError
 from aiod.images.service import ImageService
 from aiod.shim import protocol
 from aiod.store.models import ExecConfig
@@ -98,11 +99,21 @@ def _make_init_layer(directory: Path) -> None:
 
 
 def make_bind_sources(binds: Iterable[str]) -> None:
-    """Make the missing sources of `SOURCE:TARGET` binds, as directories, which Docker does too."""
+    """Make the missing sources of `SOURCE:TARGET` binds, as directories, which Docker does too.
+
+    Raises InternalError.
+    """
     for bind in binds:
         source = bind.partition(":")[0]
-        if not os.path.lexists(source):
+        if os.path.lexists(source):
+            continue
+        try:
             Path(source).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InternalError(
+                f"error while creating mount source path '{source}': "
+                f"mkdir {error.filename}: {(error.strerror or '').lower()}"
+            ) from error
 
 
 def _write_etc(own: Path, record: ContainerRecord) -> None:

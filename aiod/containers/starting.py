@@ -152,6 +152,8 @@ class Starter:
 
     async def _failed(self, entry: Entry, error: Exception) -> None:
         code, told = 128, f"failed to create task for container: {error}"
+        if isinstance(error, AiodError):
+            told = str(error)
         if isinstance(error, SpawnError):
             code = _EXIT_CODES.get(error.kind, 128)
             told = f"failed to create task for container: {_command_error(entry.record, error)}"

@@ -88,7 +88,7 @@ def build_plan(
         *([_CGROUP, _UNSHARE_CGROUP] if new_cgroup else []),
         *root.steps(),
         *_names(container, made, joined),
-        *processsteps.settle(process, filters),
+        *processsteps.settle(process, filters, make_cwd=True),
         *([] if new_cgroup else [_CGROUP]),
         *processsteps.finish(process, filters, death_signal=9),
     ]

@@ -22,12 +22,13 @@ _LARGEST_ID = (1 << 32) - 2  # -1 is "as it is" to setresuid(2)
 _UNLIMITED = (1 << 64) - 1
 
 
-def settle(process: spec.Process, filters: list[Step]) -> list[Step]:
+def settle(process: spec.Process, filters: list[Step], *, make_cwd: bool = False) -> list[Step]:
     """Everything up to the rights the command will have; `filters` is of `seccomp_filter`.
 
     Limits first, while they may be raised. The seccomp filter is installed when the capabilities
     that no_new_privs would replace are still there, but as late as that allows. The working
-    directory is entered as root, and again as the user if only the user may.
+    directory is entered as root, and again as the user if only the user may; with `make_cwd` one
+    that is not there is made.
     """
     user = process.user
     for number in (user.uid, user.gid, *user.additional_gids):
@@ -40,7 +41,7 @@ def settle(process: spec.Process, filters: list[Step]) -> list[Step]:
         steps.append(Step(Op.HOME, "look up the home directory", uid=user.uid))
     steps += [
         Step(Op.STDIO, "set up the standard streams", uid=user.uid),
-        Step(Op.CWD, _cwd(process), path=process.cwd),
+        Step(Op.CWD, _cwd(process), path=process.cwd, flags=Flag.MAKE if make_cwd else Flag(0)),
         Step(Op.UMASK, f"set the umask {umask:04o}", mode=umask),
         Step(Op.BOUNDING, "drop capabilities from the bounding set", set=_mask(rights.bounding)),
         Step(
@@ -77,8 +78,8 @@ def finish(process: spec.Process, filters: list[Step], *, death_signal: int) -> 
 
 def _cwd(process: spec.Process) -> str:
     if not process.cwd.startswith("/"):
-        raise NativeError("process.cwd", 22, f"{process.cwd!r} is not absolute")
-    return f'enter "{process.cwd}"'
+        raise NativeError("process.cwd", 22, f"{process.cwd!r} is no absolute path")
+    return f'chdir to cwd ("{process.cwd}")'
 
 
 def _candidates(process: spec.Process) -> tuple[str, ...]:

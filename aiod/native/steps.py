@@ -60,6 +60,7 @@ class Flag(enum.IntFlag):
     PROPAGATION_BELOW = 16
     KEEP_MODE = 32
     OLD_MOUNT = 64
+    MAKE = 128
 
 
 class Sync(enum.StrEnum):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.drills import tour
 from tests.support import leaks
-from tests.support.daemon import AiodDaemon
+from tests.support.daemon import AiodDaemon, armed
 from tests.support.engine import DaemonDiedError, eventually
 from tests.support.http import Api
 from tests.support.processes import Identity, wait_gone
@@ -89,8 +89,9 @@ def test_killed_at(daemon: AiodDaemon, point: str) -> None:
     with daemon.api() as api:
         witness = Witness.start(api, daemon)
     daemon.sigkill()
-    daemon.crash_at(point)
-    reached = tour.passes(daemon, 0, repeated=False)
+    # What a start does in the background may be reached before the daemon is ready, or after.
+    ready = daemon.launch(armed(point))
+    reached = tour.passes(daemon, 0, repeated=False) if ready else 0
     assert reached < len(tour.STEPS), f"no step of the tour reaches {point}"
     assert daemon.wait_death() == -signal.SIGKILL, daemon.log_tail()
     daemon.restart()

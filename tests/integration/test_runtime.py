@@ -192,9 +192,9 @@ def test_working_directory_is_made(box: Box) -> None:
 
 
 def test_working_directory_that_leads_out_is_refused(box: Box) -> None:
-    with pytest.raises(NativeError, match=r"enter .*: too many levels of symbolic links"):
+    with pytest.raises(NativeError, match=r"chdir .*: too many levels of symbolic links"):
         box.run(box.describe("pwd", cwd="/proc/1/cwd/../.."))
-    with pytest.raises(NativeError, match='enter "/proc/self/fd/5"'):
+    with pytest.raises(NativeError, match=r'chdir to cwd \("/proc/self/fd/5"\)'):
         box.run(box.describe("pwd", cwd="/proc/self/fd/5"))
 
 
@@ -369,13 +369,17 @@ def test_exec_user_directory_and_terminal(box: Box) -> None:
     process = spec.Process(
         args=("sh", "-c", "tty; id -u; pwd; grep CapEff /proc/self/status"),
         env=ENV_BIN,
-        cwd="/made/here",
+        cwd="/bin",
         terminal=True,
         user=spec.User(1000, 1000),
     )
     result = box.exec(sleeper, container, process)
-    assert result.output == f"/dev/pts/0\n1000\n/made/here\nCapEff:\t{'0' * 16}\n"
+    assert result.output == f"/dev/pts/0\n1000\n/bin\nCapEff:\t{'0' * 16}\n"
     assert box.exec(sleeper, container, spec.Process(args=("false",), env=ENV_BIN)).code == 1
+    absent = spec.Process(args=("pwd",), env=ENV_BIN, cwd="/not/there")
+    with pytest.raises(NativeError, match=r'chdir to cwd \("/not/there"\): no such file'):
+        box.exec(sleeper, container, absent)
+    assert box.exec(sleeper, container, spec.Process(args=("ls", "/"), env=ENV_BIN)).output
 
 
 ENV_BIN = ("PATH=/bin",)

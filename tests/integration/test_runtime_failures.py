@@ -97,8 +97,8 @@ def test_of_the_linux_part(box: Box, fields: dict[str, object], message: str) ->
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"cwd": "/etc/passwd"}, 'enter "/etc/passwd": not a directory'),
-        ({"cwd": "/proc/new"}, 'enter "/proc/new": no such file or directory'),
+        ({"cwd": "/etc/passwd"}, 'chdir to cwd ("/etc/passwd"): not a directory'),
+        ({"cwd": "/proc/new"}, 'chdir to cwd ("/proc/new"): no such file or directory'),
         ({"user": spec.User(2**32 - 1)}, "process.user: no id: 4294967295"),
         ({"user": spec.User(0, -1)}, "process.user: no id: -1"),
         ({"user": spec.User(0, 0, None, (2**32,))}, "process.user: no id: 4294967296"),
@@ -172,7 +172,7 @@ def test_of_a_filter_that_forbids_the_rest(box: Box) -> None:
 
 def test_of_an_exec(box: Box) -> None:
     sleeper, container = box.sleeper()
-    with pytest.raises(NativeError, match='enter "/etc/passwd": not a directory'):
+    with pytest.raises(NativeError, match=r'chdir to cwd \("/etc/passwd"\): not a directory'):
         box.exec(sleeper, container, spec.Process(args=("true",), cwd="/etc/passwd"))
     limits = (spec.Rlimit("RLIMIT_NOFILE", 2, 1),)
     with pytest.raises(NativeError, match="limit RLIMIT_NOFILE: invalid argument"):

@@ -23,6 +23,11 @@ from tests.support.processes import (
 )
 
 
+def armed(point: str, nth: int = 1) -> dict[str, str]:
+    """The environment of a daemon that is to die at the `nth` time `point` is reached."""
+    return {"AIOD_CRASH_POINT": f"{point}:{nth}"}
+
+
 class AiodDaemon(Engine):
     """`python -m aiod serve` in its own directories (short: a socket's path has 108 bytes)."""
 
@@ -46,7 +51,7 @@ class AiodDaemon(Engine):
 
     def crash_at(self, point: str, nth: int = 1) -> None:
         """Start armed to die at the `nth` time `point` is reached."""
-        self.start({"AIOD_CRASH_POINT": f"{point}:{nth}"})
+        self.start(armed(point, nth))
 
     def processes(self) -> dict[int, str]:
         """Every process of this daemon but itself: by cgroup, arguments or root file system."""

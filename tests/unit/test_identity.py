@@ -12,6 +12,7 @@ PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
 app:x:1000:1001:App:/srv/app:/bin/sh
 homeless:x:7:7:::
+8:x:9:9::/eight:
 +::::::
 odd:x:NaN:0::/:
 """
@@ -41,6 +42,8 @@ def layer(directory: Path, **files: str) -> Path:
         ("5000", Identity(5000, 0, (), "/")),
         ("5000:apps", Identity(5000, 1001, (), "/")),
         ("homeless", Identity(7, 7, (), "/")),
+        ("8", Identity(8, 0, (), "/")),
+        ("0001000", Identity(1000, 1001, (44,), "/srv/app")),
     ],
 )
 def test_users_of_an_image(image: Path, user: str, identity: Identity) -> None:
@@ -57,7 +60,8 @@ def test_further_groups(image: Path) -> None:
         ("nobody", "unable to find user nobody: no matching entries in passwd file"),
         ("+", "unable to find user +: no matching entries in passwd file"),
         ("odd", "unable to find user odd: no matching entries in passwd file"),
-        ("-1", "unable to find user -1: no matching entries in passwd file"),
+        ("-1", "uids and gids must be in range 0-2147483647"),
+        ("1:-1", "uids and gids must be in range 0-2147483647"),
         ("\u0661", "unable to find user \u0661: no matching entries in passwd file"),
         ("app:nobodies", "unable to find group nobodies: no matching entries in group file"),
         ("4294967295", "uids and gids must be in range 0-2147483647"),
@@ -88,6 +92,36 @@ def test_links_do_not_lead_out_of_the_image(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     (tmp_path / "second/etc").symlink_to("/etc")
     assert resolve("0", (), [tmp_path / "second"]).home == "/"
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"etc/passwd": "/store/users"},
+        {"etc/passwd": "../store/users"},
+        {"etc/passwd": "../../../../proc/../store/./users"},
+        {"etc/passwd": "/two", "two": "three", "three": "store/users"},
+        {"etc": "/conf", "conf/passwd": "/store/users"},
+    ],
+)
+def test_links_are_followed_inside_the_image(tmp_path: Path, links: dict[str, str]) -> None:
+    """Also into a layer further down, as the images of some distributions have it."""
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    upper.mkdir()
+    (upper / "proc").mkdir()
+    for path, target in links.items():
+        (upper / path).parent.mkdir(exist_ok=True)
+        (upper / path).symlink_to(target)
+    (lower / "store").mkdir(parents=True)
+    (lower / "store/users").write_text(PASSWD)
+    assert resolve("app", (), [upper, lower]).uid == 1000
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    directory = layer(tmp_path / "circle")
+    (directory / "etc/passwd").symlink_to("group")
+    (directory / "etc/group").symlink_to("passwd")
+    assert resolve("0", (), [directory]).home == "/"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: whiteouts are device nodes")

@@ -88,7 +88,7 @@ def test_namespaces_to_join_come_first_and_by_an_intermediate() -> None:
         (linux(namespaces=()), "linux.namespaces: a container needs a mount namespace"),
         (linux(namespaces=(spec.Namespace("moon"),)), "linux.namespaces: unknown or repeated"),
         (container(hostname="x"), "hostname: it would be the host's"),
-        (process(cwd="here"), "process.cwd: 'here' is not absolute"),
+        (process(cwd="here"), "process.cwd: 'here' is no absolute path"),
         (process(rlimits=(spec.Rlimit("X", 1, 1),)), "limit X: unknown limit"),
         (process(capabilities=spec.Capabilities(("X",))), "process.capabilities: unknown: 'X'"),
         (container(mounts=(spec.Mount("rel", "proc"),)), "mounts: destination 'rel'"),

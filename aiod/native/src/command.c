@@ -78,13 +78,13 @@ static int enter(struct child *child, const char *path) {
     return error;
 }
 
-/* Comes twice: as root, when it may be made, and as the user, for one that only the user may
+/* Comes twice: as root, when a container's may be made, and as the user, for one that only the user may
  * enter (a FUSE or NFS mount). */
 int aiod_step_cwd(struct child *child, const struct aiod_step *step) {
     if (step->flags & AIOD_TELL)
         return child->cwd_later ? enter(child, step->path) : 0;
     int error = enter(child, step->path);
-    if (error == -ENOENT) {
+    if (error == -ENOENT && (step->flags & AIOD_MAKE)) {
         int made = aiod_make_directory_in(child->root, step->path);
         if (made < 0)
             return made;
