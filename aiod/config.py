@@ -50,6 +50,11 @@ class Paths:
         return self.root / "overlay"
 
     @property
+    def builds(self) -> Path:
+        """One directory per build under way: its context and scratch space."""
+        return self.root / "builds"
+
+    @property
     def init_layer(self) -> Path:
         """What every container's root has over its image: mount points, `/.dockerenv`."""
         return self.root / "init"

@@ -18,6 +18,7 @@ from aiod.api import listen
 from aiod.api.routes import all_routes
 from aiod.api.server import ApiServer, Counters
 from aiod.api.services import Services
+from aiod.build.service import BuildService
 from aiod.config import DaemonConfig, Paths
 from aiod.containers.service import ContainerService
 from aiod.errors import AiodError
@@ -96,11 +97,13 @@ class Daemon:
         )
         self._stack.push_async_callback(containers.close)
         await containers.recover()
+        builds = BuildService(paths, images, containers)
+        await builds.recover()
         images.collect_soon()
         identity = await asyncio.to_thread(engine_id, paths.root)
         return Services(
             self.config, containers, images, Pushes(images, images.transport),
-            Lookups(images.transport), events, Counters(), identity,
+            Lookups(images.transport), events, Counters(), identity, builds,
         )  # fmt: skip
 
     def _start_watchdog(self) -> None:

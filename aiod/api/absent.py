@@ -24,7 +24,6 @@ HEAD /containers/{id}/archive
 GET /containers/{id}/archive
 PUT /containers/{id}/archive
 POST /containers/prune
-POST /build
 POST /build/prune
 POST /build/cancel
 GET /images/search

@@ -5,6 +5,7 @@ Owns the order only: what comes first wins.
 
 from aiod.api import absent
 from aiod.api.attaching import StreamRoutes
+from aiod.api.build import BuildRoutes
 from aiod.api.containers import ContainerRoutes
 from aiod.api.events import EventRoutes
 from aiod.api.execs import ExecRoutes
@@ -26,6 +27,7 @@ def all_routes(services: Services) -> list[Route]:
         ExecRoutes(services),
         ImageRoutes(services),
         RegistryRoutes(services),
+        BuildRoutes(services),
         NetworkRoutes(services),
         EventRoutes(services),
         MetricsRoutes(services),

@@ -6,6 +6,7 @@ Owns nothing; a plain record of the daemon's parts.
 from dataclasses import dataclass
 
 from aiod.api.server import Counters
+from aiod.build.service import BuildService
 from aiod.config import DaemonConfig
 from aiod.containers.service import ContainerService
 from aiod.images.lookups import Lookups
@@ -26,3 +27,4 @@ class Services:
     events: EventLog
     counters: Counters
     engine_id: str
+    builds: BuildService

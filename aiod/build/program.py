@@ -107,10 +107,9 @@ def parse_dockerfile(text: str) -> Program:
     return Program(tuple(before), tuple(Stage(origin, tuple(rest)) for origin, rest in stages))
 
 
-def read_trigger(text: str, heredocs: Line) -> Instruction:
-    """The instruction that an ONBUILD of a base image left."""
-    (line,) = logical_lines(text) or [heredocs]
-    return _read(line)
+def read_triggers(texts: Sequence[str]) -> list[Instruction]:
+    """The instructions that ONBUILDs of a base image left. Raises InvalidParameterError."""
+    return [_read(line) for text in texts for line in logical_lines(text)]
 
 
 def _read(line: Line) -> Instruction:

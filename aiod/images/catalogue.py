@@ -34,6 +34,10 @@ class Catalogue:
         """Forget an image that is there."""
         del self._images[image_id]
 
+    def children(self, image_id: str) -> list[ImageRecord]:
+        """The images that were built here from this one."""
+        return [image for image in self if image.parent == image_id]
+
     def named(self, reference: str) -> ImageRecord | None:
         """The image that has this reference, which is in normal form."""
         return next((image for image in self if reference in image.references), None)

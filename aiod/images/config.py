@@ -89,6 +89,8 @@ class ImageConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     os_version: str = msgspec.field(default="", name="os.version")
     comment: str = ""
     docker_version: str = ""
+    container: str = ""
+    container_config: RunConfig | None = None
 
     @property
     def run(self) -> RunConfig:

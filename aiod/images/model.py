@@ -26,7 +26,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
 
     `id` is `sha256:` and the digest of the config blob; `manifest` the digest of an OCI
     manifest blob if one is kept; `size` the unpacked bytes of all layers; `references` are
-    in normal form.
+    in normal form. `parent` is the id of the image that this one was built from here, if any.
     """
 
     id: str
@@ -37,6 +37,7 @@ class ImageRecord(msgspec.Struct, frozen=True):
     references: tuple[str, ...]
     created_ns: int
     tagged_ns: int
+    parent: str = ""
 
     def needs(self) -> frozenset[str]:
         """Every blob, by digest, and every layer, by chain id, without which it is not whole."""

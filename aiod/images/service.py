@@ -24,7 +24,18 @@ import msgspec
 from aiod import failpoints
 from aiod.config import Paths, RegistrySettings
 from aiod.errors import AiodError, ConflictError, InvalidParameterError, NotFoundError
-from aiod.images import base, importing, loading, pruning, pulling, removal, saving, tagging, views
+from aiod.images import (
+    base,
+    deriving,
+    importing,
+    loading,
+    pruning,
+    pulling,
+    removal,
+    saving,
+    tagging,
+    views,
+)
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.catalogue import Catalogue
 from aiod.images.collect import Collector, Deletion, Lease
@@ -60,6 +71,7 @@ from aiod.store.records import EventRecord
 logger = logging.getLogger(__name__)
 
 RECORDED = failpoints.declare("load.recorded")
+DERIVED = failpoints.declare("derive.recorded")
 IMPORT_RECORDED = failpoints.declare("import.recorded")
 PULL_RECORDED = failpoints.declare("pull.recorded")
 CONDEMNED = failpoints.declare("collect.condemned")
@@ -215,9 +227,10 @@ class ImageService:
     ) -> "Sequence[ImageSummary]":
         """The rows of `GET /images/json`, the newest first.
 
-        Every image is a head, as none here is made from another: `all_images` adds none.
+        Without `all_images`, nameless steps on the way to others are left out.
         """
-        images = list(self._images)
+        parents = set() if all_images else {image.parent for image in self._images}
+        images = [image for image in self._images if image.references or image.id not in parents]
         configs = {image.id: await self._config_or_empty(image) for image in images}
         shown = select(images, configs, filters, self.find, time.time_ns())
         sizes = await self._shared_sizes(images) if shared_size else {}
@@ -334,6 +347,30 @@ class ImageService:
             await self._record(image, ("tag", "import") if references else ("import",))
             failpoints.reach(IMPORT_RECORDED)
         yield ProgressMessage(status=image.id)
+
+    async def derive(
+        self,
+        base: ImageRecord | None,
+        step: deriving.Step,
+        write: deriving.Write | None = None,
+    ) -> ImageRecord:
+        """An image without a name, made by one step from `base` or from nothing.
+
+        `write` writes its layer, in a thread.
+        """
+        async with self.lease() as lease, self.storing() as stores:
+            if base is not None:
+                await self.hold(base.id, lease)
+            known = deriving.Base(base, await self.config(base)) if base else None
+            image = await deriving.derive(stores, known, step, write)
+            image = await self._record(image, ())
+            failpoints.reach(DERIVED)
+            return image
+
+    async def children(self, parent: str) -> "Sequence[tuple[ImageRecord, ImageConfig]]":
+        """The images made here by one step from the image of this id, the newest first."""
+        found = sorted(self._images.children(parent), key=lambda i: i.created_ns, reverse=True)
+        return [(image, await self._config_or_empty(image)) for image in found]
 
     async def ensure_base(self) -> ImageRecord:
         """The built-in image, made if it is not there. Raises NotFoundError without busybox."""

@@ -28,7 +28,7 @@ def row(shown: Shown, containers: int, shared_size: int) -> ImageSummary:
     image = shown.image
     return ImageSummary(
         id=image.id,
-        parent_id="",
+        parent_id=image.parent,
         repo_tags=tags(shown.references),
         repo_digests=digests(shown.references),
         created=shown.created_ns // 10**9,
@@ -70,7 +70,7 @@ def inspected(image: ImageRecord, config: ImageConfig, overlay: Path) -> ImageIn
         id=image.id,
         repo_tags=tags(image.references),
         repo_digests=digests(image.references),
-        parent="",
+        parent=image.parent,
         comment=config.comment or _last_comment(config),
         created=_created(config),
         docker_version=config.docker_version,

@@ -145,7 +145,8 @@ def _trigger(text: str, line: Line) -> Arguments:
         raise InvalidParameterError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
     if trigger in ("MAINTAINER", "FROM"):
         raise InvalidParameterError(f"{trigger} isn't allowed as an ONBUILD trigger")
-    return ((text,) if text else ()), False
+    documents = "".join(f"\n{one.content}{one.name}" for one in line.heredocs)
+    return ((text + documents,) if text else ()), False
 
 
 def _places(text: str, line: Line) -> Arguments:
