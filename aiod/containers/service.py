@@ -4,7 +4,7 @@ Owns the putting together: each topic has a module of its own, and starts, ends 
 are `lifecycle`'s. Must not know HTTP, SQL or system calls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -56,7 +56,7 @@ class ContainerService:
         self._lifecycle.hooks.exec_noticed = self.execs.look
         self._lifecycle.hooks.settle_execs = self.execs.settle
         images.uses = self._uses
-        images.layers_in_use = self._layers_in_use
+        images.stacks = self._stacks
         self.list, self.get = looking.list, looking.get
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
         self.create = Creator(paths, repository, images, directory).create
@@ -80,9 +80,8 @@ class ContainerService:
             if entry.record.image_id == image_id:
                 yield ContainerUse(entry.record.id, entry.record.state.status in RUNNING)
 
-    def _layers_in_use(self) -> Iterable[str]:
-        for entry in self._directory.by_id.values():
-            yield from entry.record.layers
+    def _stacks(self) -> Mapping[str, Sequence[str]]:
+        return {known: entry.record.layers for known, entry in self._directory.by_id.items()}
 
     async def start(self, reference: str) -> None:
         """Start one container."""

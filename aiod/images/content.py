@@ -200,6 +200,22 @@ class ContentStore:
         failpoints.reach(RENAMED)
         sync_directory(self._blobs)
 
+    def names(self) -> list[str]:
+        """The digests of all blobs; also what is no blob but is where they are."""
+        return [f"sha256:{entry}" for entry in sorted(os.listdir(self._blobs))]
+
+    def is_blob(self, digest: str) -> bool:
+        """Whether the name is one that a blob can have."""
+        return is_sha256(digest)
+
+    def remove(self, digest: str, holds: Holds) -> bool:
+        """Take a blob away although it is owned, unless it is held; whether it is gone."""
+        target = self._ingest / f"condemned-{secrets.token_hex(8)}"
+        if not holds.unless_held(digest, partial(os.rename, self.path(digest), target)):
+            return False
+        discard([target])
+        return True
+
     def condemn(self, owned: frozenset[str], holds: Holds) -> list[Path]:
         """Take every blob neither `owned` nor held, and whatever is no blob, out of the store.
 

@@ -29,11 +29,12 @@ import msgspec
 from aiod import failpoints
 from aiod.config import Paths
 from aiod.errors import InternalError, InvalidParameterError
+from aiod.images import trees
 from aiod.images.collect import Holds, Lease
 from aiod.images.compression import Limits, PlainReader
 from aiod.images.files import discard, sync_directory
 from aiod.images.reference import is_hex64, is_sha256
-from aiod.images.threads import run_to_end
+from aiod.images.threads import Cancelled, run_to_end
 from aiod.images.unpack import unpack
 
 UNPACKED = failpoints.declare("layer.unpacked")
@@ -43,6 +44,7 @@ CONDEMNED = failpoints.declare("collect.layer-condemned")
 
 _UNFINISHED = "tmp-"
 _FACTS = "layer.json"
+_AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 ReadProgress = Callable[[int], None]
@@ -53,10 +55,14 @@ def unwatched(count: int) -> None:
 
 
 class LayerFacts(msgspec.Struct, frozen=True):
-    """What is known of an unpacked layer; `size` is the bytes of its files."""
+    """What is known of an unpacked layer; `size` is the bytes of its files.
+
+    `tree` is the digest of what was unpacked; empty where that was not kept yet.
+    """
 
     diff_id: str
     size: int
+    tree: str = ""
 
 
 class _Watched:
@@ -200,15 +206,67 @@ class LayerStore:
         diff.mkdir(mode=0o755)
         diff.chmod(0o755)
         plain = PlainReader(blob, self._limits, what="layer")
-        size = unpack(plain, str(diff), self._limits, cancelled)
+        unpacked = unpack(plain, str(diff), self._limits, cancelled)
         plain.drain()
         if plain.digest != diff_id:
             raise InvalidParameterError(
                 f"layer does not match its diff id: want {diff_id}, got {plain.digest}"
             )
-        facts = LayerFacts(diff_id, size)
+        facts = LayerFacts(diff_id, unpacked.size, trees.digest(str(diff), unpacked.sums))
         (temporary / _FACTS).write_bytes(msgspec.json.encode(facts))
         return facts
+
+    def names(self) -> list[str]:
+        """The chain ids of all layers; also what is no layer but is where they are."""
+        working = self._working.names
+        return [f"sha256:{entry}" for entry in sorted(os.listdir(self._root))
+                if entry not in working]  # fmt: skip
+
+    def check(self, chain_id: str, stop: threading.Event) -> tuple[int, str]:
+        """The bytes of a layer's files, and what is wrong with it, "" if nothing is."""
+        if not is_sha256(chain_id):
+            return 0, "no layer has such a name"
+        try:
+            facts = self.facts(chain_id)
+        except InternalError as error:
+            return 0, f"damaged: {error.message}"
+        if facts is None:
+            return 0, f"damaged: it has no {_FACTS}"
+        if not facts.tree:
+            return facts.size, "not known to be sound: no digest of its tree was kept"
+        found = trees.digest(str(self.diff(chain_id)), check=partial(_unless, stop))
+        return facts.size, "" if found == facts.tree else "damaged: its files are not as unpacked"
+
+    async def replace(
+        self, chain_id: str, diff_id: str, open_blob: Callable[[], IO[bytes]], holds: Holds
+    ) -> bool:
+        """Unpack a layer that is there anew, unless somebody holds it; whether that was done.
+
+        Raises as `ensure`; then what was there is still there.
+        """
+        lock = self._working.locks.setdefault(chain_id, asyncio.Lock())
+        async with lock:
+            return await run_to_end(
+                lambda stop: self._replace(chain_id, diff_id, open_blob, holds, stop)
+            )
+
+    def _replace(
+        self,
+        chain_id: str,
+        diff_id: str,
+        open_blob: Callable[[], IO[bytes]],
+        holds: Holds,
+        stop: threading.Event,
+    ) -> bool:
+        target = self._directory(chain_id)
+        with self._temporary() as temporary:
+            with closing(open_blob()) as blob:
+                self._unpack(temporary, diff_id, _Watched(blob, unwatched), stop)
+            _sync_file_system(temporary)
+            done = holds.unless_held(chain_id, partial(_exchange, temporary, target))
+            sync_directory(self._root)
+            discard([temporary])
+        return done
 
     def condemn(self, owned: frozenset[str], holds: Holds) -> list[Path]:
         """Take every layer neither `owned` nor held out of sight, with whatever is no layer.
@@ -233,6 +291,18 @@ class LayerStore:
         if doomed:
             sync_directory(self._root)
         return doomed
+
+
+def _unless(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Cancelled
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """renameat2(2) with RENAME_EXCHANGE: at every instant each name has one of the two."""
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), 2) != 0:
+        number = ctypes.get_errno()
+        raise InternalError(f"exchange {one} and {other}: {os.strerror(number)}")
 
 
 def _sync_file_system(path: Path) -> None:

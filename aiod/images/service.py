@@ -14,6 +14,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager
@@ -66,6 +67,7 @@ from aiod.images.registry.transport import Transport
 from aiod.images.selection import Filters, select
 from aiod.images.threads import run_to_end, stopped, whole
 from aiod.images.times import format_time
+from aiod.images.verify import Owners, Verifier, VerifyMessage
 from aiod.store.records import EventRecord
 
 logger = logging.getLogger(__name__)
@@ -112,7 +114,7 @@ class ImageService:
         self._first_collection: asyncio.Task[None] | None = None
         self.architecture = MACHINE.architecture
         self.uses: Uses = lambda image_id: ()
-        self.layers_in_use: Callable[[], Iterable[str]] = lambda: ()
+        self.stacks: Callable[[], Mapping[str, Sequence[str]]] = dict
 
     @property
     def transport(self) -> Transport:
@@ -168,7 +170,7 @@ class ImageService:
             return _nothing
         images = list(self._images)
         blobs = frozenset().union(*(image.blobs() for image in images))
-        chains = frozenset(self.layers_in_use()).union(*(image.chains() for image in images))
+        chains = self._chains_in_use().union(*(image.chains() for image in images))
         holds = self._collector.holds
         doomed = await asyncio.to_thread(self._content.condemn, blobs, holds)
         doomed += await asyncio.to_thread(self._layers.condemn, chains, holds)
@@ -179,6 +181,23 @@ class ImageService:
             failpoints.reach(COLLECTED)
 
         return delete
+
+    def _chains_in_use(self) -> frozenset[str]:
+        return frozenset(chain for stack in self.stacks().values() for chain in stack)
+
+    async def verify(self, *, repair: bool = False) -> AsyncGenerator[VerifyMessage, None]:
+        """Check everything in the stores; one message for each thing, at the end the summary.
+
+        What is left over is collected before, so that only what resists is reported.
+        """
+        await self.collect()
+        verifier = Verifier(self._stores, self._collector, self._owners, repair)
+        async with contextlib.aclosing(verifier.run()) as messages:
+            async for message in messages:
+                yield message
+
+    def _owners(self) -> Owners:
+        return Owners(tuple(self._images), self.stacks(), self._unreadable)
 
     # what there is
 
@@ -552,7 +571,7 @@ class ImageService:
     def _orphans(self, image: ImageRecord) -> Iterable[str]:
         """The layers that nothing stands on any more, top first."""
         kept = {layer.chain_id for other in self._images for layer in other.layers}
-        kept |= set(self.layers_in_use())
+        kept |= self._chains_in_use()
         for layer in reversed(image.layers):
             if layer.chain_id in kept:
                 return

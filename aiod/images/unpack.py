@@ -21,6 +21,7 @@ from aiod.images.compression import Limits
 from aiod.images.content import CHUNK, Reader
 from aiod.images.layertar import TarEntry, TarReader
 from aiod.images.threads import Cancelled
+from aiod.images.trees import ContentSum, Sums
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,16 @@ def split_name(name: bytes, what: str = "entry") -> tuple[bytes, ...]:
     return parts
 
 
-def unpack(source: Reader, directory: str, limits: Limits, cancelled: threading.Event) -> int:
-    """Apply the tar to `directory`, which must be empty; returns the bytes of its files.
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """The bytes of the files of a layer, and the checksum of each by its inode."""
+
+    size: int
+    sums: Sums
+
+
+def unpack(source: Reader, directory: str, limits: Limits, cancelled: threading.Event) -> Unpacked:
+    """Apply the tar to `directory`, which must be empty.
 
     Raises InvalidParameterError with the reason when the tar is damaged, hostile or beyond
     the limits, InternalError when the machine cannot store it, and Cancelled. What was
@@ -165,8 +174,9 @@ class _Unpacker:
     stored: int = 0
     logical: int = 0
     times: dict[tuple[bytes, ...], int] = field(default_factory=dict)
+    sums: dict[int, int] = field(default_factory=dict)
 
-    def run(self, tar: TarReader) -> int:
+    def run(self, tar: TarReader) -> Unpacked:
         for count, entry in enumerate(tar, 1):
             if count > self.limits.entries:
                 raise InvalidParameterError(
@@ -176,7 +186,7 @@ class _Unpacker:
                 raise Cancelled
             self._guarded(entry, tar)
         self._set_directory_times()
-        return self.logical
+        return Unpacked(self.logical, self.sums)
 
     def _guarded(self, entry: TarEntry, tar: TarReader) -> None:
         """Apply one entry; every failure names it."""
@@ -298,22 +308,25 @@ class _Unpacker:
         except FileExistsError:
             self._remove(fd, name)
             file = os.open(name, _CREATE, 0o600, dir_fd=fd)
+        total = ContentSum()
         try:
             if entry.segments is None:
-                self._copy(tar, file, 0, entry.size)
+                self._copy(tar, file, 0, entry.size, total)
             else:
                 os.ftruncate(file, entry.real_size)
                 for offset, length in entry.segments:
-                    self._copy(tar, file, offset, length)
+                    self._copy(tar, file, offset, length, total)
             _set_owner_and_mode(file, entry)
             os.utime(file, ns=(entry.mtime_ns, entry.mtime_ns))
+            self.sums[os.fstat(file).st_ino] = total.value()
         finally:
             os.close(file)
 
-    def _copy(self, tar: TarReader, file: int, offset: int, length: int) -> None:
+    def _copy(self, tar: TarReader, file: int, offset: int, length: int, total: ContentSum) -> None:
         end = offset + length
         while offset < end:
             data = tar.read(min(CHUNK, end - offset))
+            total.update(offset, data)
             while data:
                 written = os.pwrite(file, data, offset)
                 offset += written

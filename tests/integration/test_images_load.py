@@ -127,7 +127,7 @@ def unpackings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The directories that were unpacked into."""
     seen: list[str] = []
 
-    def counted(source: Any, directory: str, *rest: Any) -> int:
+    def counted(source: Any, directory: str, *rest: Any) -> Any:
         seen.append(directory)
         return unpack(source, directory, *rest)
 
@@ -155,7 +155,7 @@ async def test_a_cancelled_load_leaves_nothing(
 ) -> None:
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
-    def held(source: Any, directory: str, limits: Any, stop: threading.Event) -> int:
+    def held(source: Any, directory: str, limits: Any, stop: threading.Event) -> Any:
         (Path(directory) / "half").write_bytes(b"made")
         loop.call_soon_threadsafe(begun.set)
         assert stop.wait(30)
