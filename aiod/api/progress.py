@@ -12,7 +12,6 @@ from aiohttp import web
 from aiod.api import replies
 from aiod.api.routing import Call
 from aiod.errors import AiodError
-from aiod.images.model import ProgressMessage
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -28,7 +27,7 @@ class ErrorLine(msgspec.Struct, frozen=True, rename="camel"):
     error: str
 
 
-async def stream(call: Call, messages: AsyncGenerator[ProgressMessage, None]) -> web.StreamResponse:
+async def stream(call: Call, messages: AsyncGenerator[object, None]) -> web.StreamResponse:
     """Stream progress. A failure before the first message has its own status; a later one
     is the stream's last line, as the header is sent by then. The client gone, it is undone.
     """

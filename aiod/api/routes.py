@@ -16,6 +16,7 @@ from aiod.api.registry import RegistryRoutes
 from aiod.api.routing import Route
 from aiod.api.services import Services
 from aiod.api.system import SystemRoutes
+from aiod.api.upkeep import UpkeepRoutes
 
 
 def all_routes(services: Services) -> list[Route]:
@@ -31,5 +32,6 @@ def all_routes(services: Services) -> list[Route]:
         NetworkRoutes(services),
         EventRoutes(services),
         MetricsRoutes(services),
+        UpkeepRoutes(services),
     )
     return [*(route for part in parts for route in part.routes()), *absent.routes()]

@@ -175,20 +175,17 @@ class Verifier:
                 message, problem=f"{message.problem}; not repaired: {why}"
             )
         try:
-            async with self.collector.lease() as lease:
-                lease.hold(layer.blob_digest)
-                done = await self._again(layer, lease)
+            done = await self._again(layer)
         except AiodError as error:
             problem = f"{message.problem}; not repaired: {error.message}"
             return msgspec.structs.replace(message, problem=problem)
         return msgspec.structs.replace(message, repaired=done)
 
-    async def _again(self, layer: LayerRecord, lease: Lease) -> bool:
+    async def _again(self, layer: LayerRecord) -> bool:
+        """The blob is held by no lease: its digest may be the layer's name as well."""
         open_blob = partial(self.stores.content.open, layer.blob_digest)
         holds = self.collector.holds
-        return await self.stores.layers.leased(lease).replace(
-            layer.chain_id, layer.diff_id, open_blob, holds
-        )
+        return await self.stores.layers.replace(layer.chain_id, layer.diff_id, open_blob, holds)
 
     async def _owners(self) -> AsyncGenerator[VerifyMessage, None]:
         owners = self.owners()
