@@ -16,7 +16,13 @@ from typing import IO, Any, TypeVar, cast
 
 from aiod import failpoints
 from aiod.config import RegistrySettings
-from aiod.errors import AiodError, InternalError, InvalidParameterError, NotFoundError
+from aiod.errors import (
+    AiodError,
+    InternalError,
+    InvalidParameterError,
+    NotFoundError,
+    UnauthorizedError,
+)
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.board import Board
 from aiod.images.catalogue import Catalogue
@@ -116,6 +122,8 @@ class Pull:
             news = await self._from_sources()
         except RegistryError as error:
             raise _explained(error, reference) from error
+        except UnauthorizedError as error:  # a 401 would make Docker's client ask for a login
+            raise InternalError(error.message) from error
         what = "Downloaded newer image for" if news else "Image is up to date for"
         self.board.say(f"Status: {what} {reference.familiar}")
         if self._warning:
