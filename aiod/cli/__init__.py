@@ -55,7 +55,7 @@ _COMMANDS = {
     "wait": "states",
 }
 # Words after `images` that are no name to list.
-_OF_IMAGES = frozenset({"prune"})
+_OF_IMAGES = frozenset({"prune", "verify"})
 _HOST = "The engine: unix:///PATH or tcp://HOST:PORT.  [unix:///run/aiod/aiod.sock]"
 _USAGE = 125  # as docker's command leaves with for options it does not know
 

@@ -49,13 +49,24 @@ def _directory(source: str, file: str | None, typed: bytes | None) -> Context:
     root = Path(os.path.realpath(source))
     if not root.is_dir():
         raise CliError(f"{source}: {'Not a directory' if root.exists() else 'No such directory'}")
-    path = root / DOCKERFILE if file is None else Path(os.path.abspath(file))
+    path = _default(root) if file is None else Path(os.path.abspath(file))
     data = _text(path) if typed is None else typed
     name = _inside(root, path) if typed is None else None
-    added = {} if name is not None else {f".dockerfile.{secrets.token_hex(10)}": data}
-    inner = name or next(iter(added))
-    ignore = _ignore(root, path if typed is None else None, (inner, dockerignore.FILE))
-    return Context(_async(contexttar.packed(root, ignore, added)), inner)
+    rules = _rules(root, path if typed is None else None)
+    if name is not None:
+        kept = (name, name + dockerignore.FILE, dockerignore.FILE)
+        ignore = _parsed(rules, kept)
+        return Context(_async(contexttar.packed(root, ignore, {})), name)
+    name = f".dockerfile.{secrets.token_hex(10)}"
+    # The engine leaves out by the Dockerfile's own ignore file; these two are nobody's to copy.
+    own = f"{rules.text if rules else ''}\n{name}\n{name}{dockerignore.FILE}\n"
+    added = {name: data, name + dockerignore.FILE: own.encode(errors="surrogateescape")}
+    return Context(_async(contexttar.packed(root, _parsed(rules), added)), name)
+
+
+def _default(root: Path) -> Path:
+    lower = root / DOCKERFILE.lower()
+    return lower if lower.exists() and not (root / DOCKERFILE).exists() else root / DOCKERFILE
 
 
 def _inside(root: Path, path: Path) -> str | None:
@@ -75,21 +86,36 @@ def _text(path: Path) -> bytes:
         raise CliError(f"{path}: {error.strerror}") from None
 
 
-def _ignore(root: Path, dockerfile: Path | None, kept: tuple[str, ...]) -> dockerignore.Ignore:
-    """The rules of the Dockerfile's own ignore file, else of the context's."""
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The text of an ignore file."""
+
+    file: Path
+    text: str
+
+
+def _rules(root: Path, dockerfile: Path | None) -> _Rules | None:
+    """The Dockerfile's own ignore file, else the context's, if there is one."""
     candidates = [root / dockerignore.FILE]
     if dockerfile is not None:
         candidates.insert(0, dockerfile.with_name(dockerfile.name + dockerignore.FILE))
     for candidate in candidates:
         try:
-            return dockerignore.parse(candidate.read_text(errors="surrogateescape"), kept)
+            return _Rules(candidate, candidate.read_text(errors="surrogateescape"))
         except FileNotFoundError:
             continue
         except OSError as error:
             raise CliError(f"{candidate}: {error.strerror}") from None
-        except InvalidParameterError as error:
-            raise CliError(f"{candidate}: {error.message}") from None
-    return dockerignore.Ignore()
+    return None
+
+
+def _parsed(rules: _Rules | None, kept: tuple[str, ...] = ()) -> dockerignore.Ignore:
+    if rules is None:
+        return dockerignore.Ignore()
+    try:
+        return dockerignore.parse(rules.text, kept)
+    except InvalidParameterError as error:
+        raise CliError(f"{rules.file}: {error.message}") from None
 
 
 async def _piped(file: str | None) -> Context:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "rm": "images:rmi",
     "save": "save",
     "tag": "history",
+    "verify": "verify",
 }
 
 

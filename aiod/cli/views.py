@@ -170,6 +170,29 @@ class LoggedIn(msgspec.Struct, frozen=True):
     IdentityToken: str = ""
 
 
+class VerifySummary(msgspec.Struct, frozen=True):
+    """The last line of a verification: how many of each were looked at."""
+
+    blobs: int = 0
+    layers: int = 0
+    images: int = 0
+    containers: int = 0
+    problems: int = 0
+    repaired: int = 0
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A line of a verification; without a problem the subject is sound."""
+
+    subject: str = ""
+    id: str = ""
+    size: int = 0
+    problem: str = ""
+    repaired: bool = False
+    error: str = ""
+    summary: VerifySummary | None = None
+
+
 class Actor(msgspec.Struct, frozen=True):
     """Whom an event is about."""
 

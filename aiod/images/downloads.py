@@ -64,11 +64,10 @@ class Transfer:
 
     async def _receive(self, content: ContentStore) -> None:
         digest, size = self.descriptor.digest, self.descriptor.size
-        incoming = Incoming(content, digest, size)
+        incoming = await run_to_end(lambda stop: Incoming(content, digest, size))
+        self.incoming = incoming
+        self.begun.set()
         try:
-            await run_to_end(lambda stop: incoming.begin())
-            self.incoming = incoming
-            self.begun.set()
             await self._persist(incoming)
             await run_to_end(lambda stop: incoming.finish())
         except BaseException:

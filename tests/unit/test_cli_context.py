@@ -101,7 +101,7 @@ def test_dockerfiles_own_ignore_file_comes_first(tmp_path: Path) -> None:
     (tmp_path / ".dockerignore").write_text("a\n")
     (tmp_path / "Dockerfile.dockerignore").write_text("b\n*.dockerignore")
     members, _ = _opened(str(tmp_path))
-    assert set(members) == {".dockerignore", "Dockerfile", "a"}
+    assert set(members) == {".dockerignore", "Dockerfile", "Dockerfile.dockerignore", "a"}
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "context/link"])
