@@ -59,6 +59,7 @@ class Execs:
         self._lifecycle = lifecycle
         self._records: dict[str, ExecRecord] = {}
         self._starting: set[str] = set()
+        self._ending: dict[str, asyncio.Event] = {}
         self._ready: dict[str, asyncio.Event] = {}
         self._ended_ids: dict[str, deque[str]] = {}
 
@@ -152,12 +153,21 @@ class Execs:
             await client.exec(
                 record.id, process, terminal=config.Tty, open_stdin=config.AttachStdin
             )
-            if joined is not None:
-                await joined.bind(ShimClient(run), record.id)
-                entry.join(joined)
-            return await client.start(record.id)
+            return await self._let_run(entry, record.id, joined, client)
         finally:
             client.close()
+
+    async def _let_run(
+        self, entry: Entry, exec_id: str, joined: Attachment | None, client: ShimClient
+    ) -> StartResponse:
+        try:
+            if joined is not None:
+                await joined.bind(ShimClient(self._paths.shim(entry.record.id)), exec_id)
+                entry.join(joined)
+            return await client.start(exec_id)
+        except Exception:
+            await client.abandon(exec_id)
+            raise
 
     async def _failed(self, record: ExecRecord, error: Exception) -> NoReturn:
         kind = error.kind if isinstance(error, SpawnError) else ""
@@ -236,11 +246,19 @@ class Execs:
             return None
 
     async def _ended(self, exec_id: str, code: int) -> None:
-        """Record an exit, once."""
+        """Record an exit, once; it is on record when this returns, whoever of many did it."""
+        while (other := self._ending.get(exec_id)) is not None:
+            await other.wait()
         record = self._records.get(exec_id)
-        if record is not None and record.status == "running":
+        if record is None or record.status != "running":
+            return
+        done = self._ending[exec_id] = asyncio.Event()
+        try:
             ended = msgspec.structs.replace(record, status="exited", exit_code=code)
             await self._put(ended, "exec_die")
+        finally:
+            del self._ending[exec_id]
+            done.set()
 
     def record(self, exec_id: str) -> ExecRecord:
         """What was asked of an exec. Raises NotFoundError."""

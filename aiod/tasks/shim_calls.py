@@ -6,6 +6,7 @@ Owns the short-lived channel and its time-outs; must not know records.
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from aiod.shim.proto.aiod.shim.v1 import (
     AttachOpen,
     AttachOutput,
     ExecRequest,
+    KillRequest,
     ResizeRequest,
     ShimStub,
     StartRequest,
@@ -91,6 +93,12 @@ class ShimClient:
         )
         async with _answered():
             return await self.stub.exec(request)
+
+    async def abandon(self, exec_id: str) -> None:
+        """End an exec that was made and will not run, if it is still there."""
+        with contextlib.suppress(SpawnError, InternalError):
+            async with _answered():
+                await self.stub.kill(KillRequest(exec_id=exec_id, signal=signal.SIGKILL))
 
     async def resize(self, width: int, height: int, exec_id: str = "") -> None:
         """Tell a terminal its size. Raises SpawnError or InternalError."""

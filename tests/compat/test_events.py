@@ -68,6 +68,21 @@ def test_a_life_is_told_alike(lived: list[tuple[Engine, float]]) -> None:
     assert died["Actor"]["Attributes"]["exitCode"] == "137"
 
 
+def test_each_exec_ends_once(engine: Engine) -> None:
+    """Whoever waits for its end sees it at the same time as those who do not."""
+    since, name = time.time(), "many-execs"
+    engine.docker("run", "-d", "--network", "none", "--name", name, "base", "sleep", "1000")
+    try:
+        for code in range(10):
+            done = engine.docker("exec", name, "sh", "-c", f"exit {code}", check=False)
+            assert done.returncode == code
+        found = events(engine, since, {"event": ["exec_die"], "container": [name]})
+    finally:
+        engine.docker("rm", "-f", name)
+    codes = range(10)
+    assert [event["Actor"]["Attributes"]["exitCode"] for event in found] == [str(c) for c in codes]
+
+
 @pytest.mark.parametrize(
     "filters",
     [

@@ -150,3 +150,10 @@ async def test_nobody_there(transport: Transport, plain: Registry) -> None:
     plain.stop()
     with pytest.raises(UnreachableError, match=r'Get "http://127.*cannot connect: .*refused'):
         await repository(transport, plain, "x")
+
+
+async def test_a_name_that_nobody_has(transport: Transport) -> None:
+    with pytest.raises(UnreachableError) as caught:
+        await client.origin(transport, "registry.invalid", WHO).login()
+    assert "cannot connect: " in caught.value.message
+    assert "Unknown error" not in caught.value.message

@@ -222,8 +222,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate verification failed: {error.verify_message}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return f"cannot connect: {os.strerror(number) if number else error.os_error}"
+        number = error.os_error.errno or 0
+        # A look-up's failure has a number of getaddrinfo(3), below 0.
+        why = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
+        return f"cannot connect: {why}"
     return str(error) or type(error).__name__
 
 
