@@ -56,6 +56,13 @@ class Catalogue:
             if reference.tag is not None and reference.digest is None
         }
 
+    def repositories_with(self, domain: str, blob: str) -> list[str]:
+        """Paths of a registry's repositories that an image with this blob came from or went to."""
+        found = (
+            parse(text) for image in self if blob in image.blobs() for text in image.references
+        )
+        return list(dict.fromkeys(one.path for one in found if one.domain == domain and one.digest))
+
     def find(self, name: str) -> ImageRecord:
         """The one image that `name` means.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from aiod.errors import InternalError
+from aiod.images.catalogue import Catalogue
 from aiod.images.config import ImageConfig
 from aiod.images.model import ImageRecord
 from aiod.images.times import parse_time
@@ -25,9 +26,9 @@ class HistoryItem(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def history(
-    image: ImageRecord, config: ImageConfig, layer_sizes: Mapping[str, int]
+    images: Catalogue, image: ImageRecord, config: ImageConfig, layer_sizes: Mapping[str, int]
 ) -> list[HistoryItem]:
-    """The steps, the newest first; only the image itself has an id and names.
+    """The steps, the newest first; those that are images here have their ids and names.
 
     Raises InternalError when the config tells of more layers than it lists.
     """
@@ -43,8 +44,11 @@ def history(
         items.append(
             HistoryItem(step.comment, created // 10**9, step.created_by, _MISSING, size, None)
         )
-    if items:
-        items[-1] = msgspec.structs.replace(
-            items[-1], id=image.id, tags=tags(image.references) or None
-        )
-    return items[::-1]
+    items.reverse()
+    made: ImageRecord | None = image
+    for place, item in enumerate(items):
+        if made is None:
+            break
+        items[place] = msgspec.structs.replace(item, id=made.id, tags=tags(made.references) or None)
+        made = images.get(made.parent)
+    return items

@@ -12,11 +12,13 @@ from typing import IO
 import msgspec
 
 from aiod import failpoints
+from aiod.errors import InvalidParameterError
 from aiod.images.compression import PlainReader, is_compressed
 from aiod.images.config import History, ImageConfig, Platform, RootFS, RunConfig
 from aiod.images.content import Blob
 from aiod.images.loading import Stores, spool, unpack_layer
 from aiod.images.model import ImageRecord, LayerRecord
+from aiod.images.reference import normalize, parse
 from aiod.images.threads import Stoppable, run_to_end
 
 LAYER_STORED = failpoints.declare("import.layer-stored")
@@ -24,6 +26,15 @@ LAYER_UNPACKED = failpoints.declare("import.layer-unpacked")
 CONFIG_STORED = failpoints.declare("import.config-stored")
 
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+
+
+def references(text: str) -> tuple[str, ...]:
+    """The names of an imported image in normal form. Raises InvalidParameterError."""
+    if not text:
+        return ()
+    if parse(text).digest is not None:
+        raise InvalidParameterError("cannot import digest reference")
+    return (normalize(text),)
 
 
 async def import_tar(

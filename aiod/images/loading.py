@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from aiod import failpoints
 from aiod.errors import InvalidParameterError
 from aiod.images.archive import Archive, ArchivedImage, ArchivedLayer
+from aiod.images.catalogue import Catalogue
 from aiod.images.collect import Lease
 from aiod.images.compression import Limits, PlainReader, is_compressed
 from aiod.images.config import decode_config
@@ -23,7 +24,7 @@ from aiod.images.files import write_all
 from aiod.images.layers import LayerStore, ReadProgress, unwatched
 from aiod.images.meter import Meter
 from aiod.images.model import ImageRecord, LayerRecord, ProgressMessage, chain_ids
-from aiod.images.reference import is_sha256
+from aiod.images.reference import is_sha256, parse
 from aiod.images.threads import Stoppable, run_to_end, stopped
 
 BODY_STORED = failpoints.declare("load.body-stored")
@@ -184,3 +185,21 @@ def _ingest(
 ) -> Blob:
     with archive.open(layer.member) as source:
         return content.ingest(Stoppable(source, stop), layer.digest)
+
+
+def losers(images: Catalogue, image: ImageRecord) -> Iterable[str]:
+    """What is said of those images whose names another one gets."""
+    for reference in image.references:
+        other = images.named(reference)
+        if other is not None and other.id != image.id:
+            yield (
+                f"The image {parse(reference).familiar} already exists, "
+                f"renaming the old one with ID {other.id} to empty string\n"
+            )
+
+
+def told(image: ImageRecord, references: Sequence[str]) -> Sequence[str]:
+    """What is said of an image that is here now."""
+    if not references:
+        return [f"Loaded image ID: {image.id}\n"]
+    return [f"Loaded image: {parse(name).familiar}\n" for name in references]

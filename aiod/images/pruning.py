@@ -34,12 +34,17 @@ def choose(
 ) -> list[Doomed]:
     """The images to delete: those without a tag, or all if `dangling` is false.
 
-    Whether something uses them is for whoever deletes to see. Raises InvalidParameterError.
+    Nameless steps on the way to others are left out. Whether something uses them is for
+    whoever deletes to see. Raises InvalidParameterError.
     """
     only_dangling = dangling(filters) is not False
     latest = _latest(filters, now_ns)
+    everything = list(images)
+    parents = {image.parent for image in everything}
     chosen: list[Doomed] = []
-    for image in images:
+    for image in everything:
+        if not image.references and image.id in parents:
+            continue
         config = configs[image.id]
         if created_ns(image, config) > latest or not _wanted(config, filters):
             continue

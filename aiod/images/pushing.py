@@ -85,12 +85,12 @@ class Pushes:
                 image = await self._images.hold(str(named), lease)
                 pushing = _Pushing(self._images, stores, self._slots, repository, board)
                 pushed, digest = await pushing.run(image, named)
-                await self._images.pushed(pushed, named, digest)
+                await self._images.ledger.pushed(pushed, named, digest)
             if pushed.layers != image.layers:  # their other blobs are not needed any more
                 await self._images.collect()
 
     def _tags(self, reference: Reference) -> list[str]:
-        here = self._images.tagged(reference.name)
+        here = self._images.ledger.images.tagged(reference.name)
         if reference.tag is None:
             if not here:
                 raise InternalError(
@@ -185,7 +185,7 @@ class _Pushing:
             digest, size = layer.blob_digest, layer.blob_size
             under_way = [0]
             source = Source(digest, size, lambda first, count: self._part(digest, first, count))
-            others = self._images.repositories_with(named.domain, digest)
+            others = self._images.ledger.images.repositories_with(named.domain, digest)
             mounts = [path for path in others if path != named.path]
             with self._board.gauge("Pushing", name, size, lambda: under_way[0]):
                 put = await self._uploads.blob(
@@ -209,7 +209,7 @@ class _Pushing:
         with self._board.gauge("Preparing", _name(layer), layer.blob_size, lambda: reached[0]):
             packed = await run_to_end(pack)
         if packed != layer:
-            await self._images.repacked(layer, packed)
+            await self._images.ledger.repacked(layer, packed)
             failpoints.reach(PACKED)
         return packed
 

@@ -24,15 +24,24 @@ class Removal:
     deleted: bool
 
 
-def decide(image: ImageRecord, name: str, uses: Iterable[ContainerUse], force: bool) -> Removal:
-    """What removing `name`, which means `image`, does. Raises ConflictError."""
+def decide(
+    image: ImageRecord, name: str, uses: Iterable[ContainerUse], force: bool, children: bool
+) -> Removal:
+    """What removing `name`, which means `image`, does. Raises ConflictError.
+
+    `children` says whether images that were built from it are there.
+    """
     containers = list(uses)
     if image.id.startswith(name) or image.id[7:].startswith(name):
-        return _by_id(image, containers, force)
-    return _by_reference(image, name, containers, force)
+        return _by_id(image, containers, force, children)
+    return _by_reference(image, name, containers, force, children)
 
 
-def _by_id(image: ImageRecord, uses: Sequence[ContainerUse], force: bool) -> Removal:
+def _by_id(
+    image: ImageRecord, uses: Sequence[ContainerUse], force: bool, children: bool
+) -> Removal:
+    if children:
+        raise _refusal(image, "cannot be forced", "image has dependent child images")
     shared = bool(image.references) and not _is_single(image.references)
     if conflict := _conflict(image, uses, force, shared=shared):
         raise conflict
@@ -40,7 +49,7 @@ def _by_id(image: ImageRecord, uses: Sequence[ContainerUse], force: bool) -> Rem
 
 
 def _by_reference(
-    image: ImageRecord, name: str, uses: Sequence[ContainerUse], force: bool
+    image: ImageRecord, name: str, uses: Sequence[ContainerUse], force: bool, children: bool
 ) -> Removal:
     if uses and not force and _is_single(image.references):
         raise ConflictError(
@@ -50,8 +59,8 @@ def _by_reference(
     gone = normalize(name)
     untagged = (gone, *_orphaned(image.references, parse(gone)))
     kept = tuple(text for text in image.references if text not in untagged)
-    # Without a name but used it stays, as Docker keeps it: the container needs it.
-    deleted = not kept and not _conflict(image, uses, force, shared=False)
+    # Without a name but needed it stays, as Docker keeps it.
+    deleted = not kept and not children and not _conflict(image, uses, force, shared=False)
     return Removal(untagged, (gone,), kept, deleted)
 
 

@@ -153,3 +153,83 @@ def _outcome(reply: Reply) -> Any:
         return [str(part).lower() for part in refused(reply)]
     answer = reply.json()
     return sorted(map(str, answer["ImagesDeleted"] or [])), answer["SpaceReclaimed"]
+
+
+DOCKERFILE = b"FROM scratch\nCOPY a /\nENV b=c\nLABEL d=e\n"
+
+
+def built(api: Api, name: str) -> str:
+    context = rootfs.tar([rootfs.Entry("Dockerfile", DOCKERFILE), rootfs.Entry("a", b"content")])
+    reply = api.raw("POST", f"/build?t={name}", context, TAR)
+    assert b"Successfully tagged" in reply.body, reply.body
+    return str(api.call("GET", f"/images/{name}/json")["Id"])
+
+
+@pytest.fixture
+def family(both: tuple[Api, Api]) -> tuple[Api, Api]:
+    """Each engine has built an image of three steps: two nameless ones are its forebears."""
+    for api in both:
+        built(api, "built:1")
+        rows = api.call("GET", "/images/json", all="1")
+        assert sum(row["RepoTags"] in (None, [], ["<none>:<none>"]) for row in rows) == 2
+    return both
+
+
+def test_history_of_a_built_image(family: tuple[Api, Api]) -> None:
+    answers = []
+    for api in family:
+        items = api.call("GET", "/images/built:1/history")
+        parent = api.call("GET", "/images/built:1/json")["Parent"]
+        assert items[1]["Id"] == parent
+        answers.append([(i["CreatedBy"], i["Size"], i["Tags"], len(i["Id"])) for i in items])
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("query", [{}, {"noprune": "1"}], ids=str)
+def test_removal_of_a_built_image(family: tuple[Api, Api], query: dict[str, str]) -> None:
+    answers: list[Any] = []
+    for api in family:
+        items = api.call("DELETE", "/images/built:1", None, **query)
+        left = api.call("GET", "/images/json", all="1")
+        kinds = [next(iter(item)) for item in items]
+        answers.append([kinds, len(left), sum("base:latest" in row["RepoTags"] for row in left)])
+    assert answers[0][0] == answers[1][0]
+    assert answers[0][1] - answers[0][2] == answers[1][1] - answers[1][2]
+
+
+@pytest.mark.parametrize("force", ["0", "1"])
+def test_removal_of_an_image_that_another_was_built_from(
+    family: tuple[Api, Api], force: str
+) -> None:
+    answers = []
+    for api in family:
+        parent = api.call("GET", "/images/built:1/json")["Parent"]
+        reply = api.send("DELETE", f"/images/{parent}", force=force)
+        answers.append((reply.status, reply.message.replace(parent[7:19], "<parent>")))
+    assert answers[0] == answers[1]
+
+
+def test_a_named_image_that_another_was_built_from_only_loses_its_name(
+    family: tuple[Api, Api],
+) -> None:
+    answers = []
+    for api in family:
+        parent = api.call("GET", "/images/built:1/json")["Parent"]
+        api.call("POST", f"/images/{parent}/tag", repo="named", tag="1")
+        answers.append(api.call("DELETE", "/images/named:1"))
+        assert api.call("GET", f"/images/{parent}/json")["RepoTags"] == []
+    assert answers[0] == answers[1] == [{"Untagged": "named:1"}]
+
+
+@pytest.mark.parametrize("dangling", ["true", "false"])
+def test_prune_of_built_images(family: tuple[Api, Api], dangling: str) -> None:
+    answers = []
+    for api in family:
+        holding = api.create(Image="base", Cmd=["x"])
+        before = api.call("GET", "/images/json", all="1")
+        reply = api.send("POST", "/images/prune", None, filters=f'{{"dangling":["{dangling}"]}}')
+        after = api.call("GET", "/images/json", all="1")
+        items = [next(iter(item)) for item in reply.json()["ImagesDeleted"] or ()]
+        answers.append([items, reply.json()["SpaceReclaimed"], len(before) - len(after)])
+        api.remove(holding)
+    assert answers[0] == answers[1]

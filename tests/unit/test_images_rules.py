@@ -39,7 +39,7 @@ def image(start: str, *references: str, created_ns: int = 0) -> ImageRecord:
 def test_removal_of_an_image_with_one_name(
     name: str, uses: list[ContainerUse], force: bool, untagged: list[str], deleted: bool
 ) -> None:
-    decided = decide(image("abc", "a:1"), name, uses, force)
+    decided = decide(image("abc", "a:1"), name, uses, force, children=False)
     assert decided.untagged == tuple(LIBRARY + one for one in untagged)
     assert (decided.kept, decided.deleted) == ((), deleted)
 
@@ -58,12 +58,12 @@ def test_removal_that_conflicts(
     references: Sequence[str], name: str, uses: list[ContainerUse], force: bool, reason: str
 ) -> None:
     with pytest.raises(ConflictError, match=reason):
-        decide(image("abc", *references), name, uses, force)
+        decide(image("abc", *references), name, uses, force, children=False)
 
 
 def test_the_last_tag_takes_digests_of_its_repository_along() -> None:
     one = image("abc", "a:1", f"a@{DIGEST}", f"b@{DIGEST}")
-    decided = decide(one, "a:1", [], force=False)
+    decided = decide(one, "a:1", [], force=False, children=False)
     assert decided.untagged == (f"{LIBRARY}a:1", f"{LIBRARY}a@{DIGEST}")
     assert decided.announced == (f"{LIBRARY}a:1",)
     assert (decided.kept, decided.deleted) == ((f"{LIBRARY}b@{DIGEST}",), False)
