@@ -3,6 +3,7 @@
 Must not know any route; every failure is an error type of `aiod.errors`.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ T = TypeVar("T")
 Filters = dict[str, list[str]]
 
 MAX_JSON = 1 << 20  # bytes
+BODY_SECONDS = 60.0
 _LARGEST_SIZE = 0xFFFF  # ioctl_tty(2), struct winsize
 
 _NO = frozenset({"", "0", "no", "false", "none"})
@@ -117,9 +119,21 @@ def _check_type(request: web.BaseRequest) -> None:
 
 
 async def body(request: web.BaseRequest, limit: int = MAX_JSON) -> bytes:
-    """The whole body; TooLargeError beyond `limit` bytes, which are not kept."""
+    """The whole body; TooLargeError beyond `limit` bytes, which are not kept.
+
+    Raises InvalidParameterError if it does not come.
+    """
     if (request.content_length or 0) > limit:
         raise TooLargeError(f"the request's body exceeds {limit} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _whole(request, limit)
+    except TimeoutError:
+        message = f"the request's body did not come within {BODY_SECONDS:g} s"
+        raise InvalidParameterError(message) from None
+
+
+async def _whole(request: web.BaseRequest, limit: int) -> bytes:
     data = bytearray()
     async for chunk in request.content.iter_any():
         data += chunk

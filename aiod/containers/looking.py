@@ -82,9 +82,11 @@ class Looking:
             async with asyncio.timeout(_PS_SECONDS):
                 out, wrong = await process.communicate()
         except TimeoutError:
-            process.kill()
-            await process.wait()
             raise InternalError("ps did not answer") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode:
             told = wrong.decode(errors="replace").strip().partition("\n")[0]
             raise InvalidParameterError(f"ps: {told}")

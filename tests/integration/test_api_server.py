@@ -409,6 +409,17 @@ async def test_a_client_that_sends_no_whole_header_is_cut(
     writer.close()
 
 
+async def test_a_body_that_does_not_come_is_waited_for_in_vain(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(params, "BODY_SECONDS", 0.1)
+    head = f"POST /echo HTTP/1.1\nHost: x\n{JSON}\nContent-Length: 9\n\n{{"
+    reader, writer = await site.connect(head)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_one_connection_too_many_is_refused(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
