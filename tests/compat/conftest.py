@@ -29,6 +29,7 @@ def web() -> Iterator[str]:
         "/archive.tar": Page(layer([member("inside", b"inside\n")]), headers=dated),
         "/query?name=value": Page(b"queried\n"),
         "/sp%20ace.txt": Page(b"a space\n"),
+        "/": Page(b"a page without a name\n"),
         "/redirect": Page(status=302, headers={"Location": "/dated.txt"}),
     }
     with serving(pages) as address:

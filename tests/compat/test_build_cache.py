@@ -1,4 +1,7 @@
-"""The steps of a second build that come from the cache are those that dockerd's takes from it."""
+"""The steps of a second build that come from the cache are those that dockerd's takes from it.
+
+Each build has a label of its own, so that no test finds what another one cached.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,8 @@ from tests.support.engine import Engine
 
 DOCKERFILE = f"""\
 FROM {BASE}
+ARG TEST
+LABEL test=$TEST
 ARG EARLY=1
 ENV NAME=value
 RUN echo "$EARLY" > /early
@@ -83,9 +88,12 @@ def test_what_a_change_invalidates(
     tmp_path: Path,
 ) -> None:
     context = contexts.write(tmp_path / "context", FILES)
-    for each in builders:
-        assert build(each, context, "--no-cache").code == 0
+    own = [["--build-arg", f"TEST={tmp_path}-{number}"] for number in range(len(builders))]
+    for each, only in zip(builders, own, strict=True):
+        assert build(each, context, *only).code == 0
     change(context)
-    ours, theirs = [build(each, context, *options) for each in builders]
+    ours, theirs = [
+        build(each, context, *only, *options) for each, only in zip(builders, own, strict=True)
+    ]
     assert ours.cached == theirs.cached
     assert ours == theirs
