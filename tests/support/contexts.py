@@ -13,8 +13,9 @@ import stat
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tests.support.layertars import directory, layer, link, member, soft
+from tests.support.layertars import directory, layer, member, soft
 
 CASES = Path(__file__).parent.parent / "compat" / "dockerfiles"
 _LONG_AGO = 1_400_000_000  # seconds; every file of a context has its own time after it
@@ -63,12 +64,13 @@ def _nothing(at: Path) -> None:
 
 
 def _archives(at: Path) -> None:
+    owned: dict[str, Any] = {"uid": 5, "gid": 6, "mode": 0o640}
     members = [
         directory("inside", 0o750, uid=3, gid=4),
-        member("inside/file", b"from an archive\n", uid=5, gid=6, mode=0o640),
+        member("inside/file", b"from an archive\n", **owned),
         member("inside/program", b"#!/bin/sh\n", mode=0o4755),
         soft("inside/soft", "file"),
-        link("inside/hard", "inside/file"),
+        member("inside/hard", type=tarfile.LNKTYPE, linkname="inside/file", **owned),
     ]
     plain = layer(members)
     for name, data in {

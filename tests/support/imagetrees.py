@@ -177,7 +177,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, known: Mapping[str, _In
     device = (member.devmajor, member.devminor) if member.ischr() or member.isblk() else (0, 0)
     return _Inode(
         kind=_KINDS[member.type],
-        mode=member.mode,
+        mode=member.mode & 0o7777,  # some engines write the type into it as well
         owner=(member.uid, member.gid),
         mtime=int(member.mtime),
         device=device,
