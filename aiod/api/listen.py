@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from aiod import sdnotify
 from aiod.config import DaemonConfig
+from aiod.wire.tls import TlsProtocol
 
 SOCKET_MODE = 0o660
 SOCKET_GROUPS = ("aiod", "docker")
@@ -47,7 +48,8 @@ class Listener:
             if sock.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)
             else:
-                server = await loop.create_server(factory, sock=sock, ssl=context, backlog=BACKLOG)
+                made = factory if context is None else _over_tls(factory, context)
+                server = await loop.create_server(made, sock=sock, backlog=BACKLOG)
             self.servers.append(server)
 
     def close(self) -> None:
@@ -61,6 +63,10 @@ class Listener:
                 # Another daemon may have bound the same path since.
                 if os.stat(path).st_ino == inode:
                     os.unlink(path)
+
+
+def _over_tls(factory: Factory, context: ssl.SSLContext) -> Factory:
+    return lambda: TlsProtocol(context, factory(), server_side=True)
 
 
 def open_all(config: DaemonConfig) -> Listener:

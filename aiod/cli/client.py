@@ -13,9 +13,10 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from aiod.cli.address import Address
+from aiod.cli.address import Address, TlsFiles
 from aiod.cli.errors import CliError, EngineError, UnreachableError
 from aiod.cli.http import Connection, Response
+from aiod.wire.tls import TlsError, TlsProtocol
 
 T = TypeVar("T")
 Query = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -115,26 +116,49 @@ class Client:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 if address.path:
                     return Connection(*await asyncio.open_unix_connection(address.path))
-                context = _tls(address)
-                return Connection(
-                    *await asyncio.open_connection(address.host, address.port, ssl=context)
-                )
+                if address.tls is not None:
+                    return Connection(*await _open_tls(address, address.tls))
+                return Connection(*await asyncio.open_connection(address.host, address.port))
         except TimeoutError:
             raise UnreachableError(f"no answer from the engine at {address.text}") from None
         except OSError as error:
             raise UnreachableError(_unreachable(address, error)) from None
 
 
-def _tls(address: Address) -> ssl.SSLContext | None:
-    if address.tls is None:
-        return None
-    context = ssl.create_default_context(cafile=address.tls.ca)
-    context.load_cert_chain(address.tls.cert, address.tls.key)
+async def _open_tls(
+    address: Address, files: TlsFiles
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context = _trusting(files)
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    app = asyncio.StreamReaderProtocol(reader)
+    _, protocol = await loop.create_connection(
+        lambda: TlsProtocol(context, app, server_side=False, server_hostname=address.host),
+        address.host,
+        address.port,
+    )
+    transport = await protocol.established
+    return reader, asyncio.StreamWriter(transport, app, reader, loop)
+
+
+def _trusting(files: TlsFiles) -> ssl.SSLContext:
+    for file in (files.ca, files.cert, files.key):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise CliError(f"{file}: {error.strerror}") from None
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+        context.load_cert_chain(files.cert, files.key)
+    except ssl.SSLError as error:
+        raise CliError(f"the TLS files cannot be used: {error.reason or error}") from None
     return context
 
 
 def _unreachable(address: Address, error: OSError) -> str:
     reason = error.strerror or str(error)
+    if isinstance(error, TlsError):
+        return f"cannot talk to the engine at {address.text}: {reason}"
     if isinstance(error, PermissionError):
         return (
             f"cannot reach the engine at {address.text}: {reason}; "

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from aiod.cli.errors import UnreachableError
+from aiod.wire.tls import TlsError
 
 _PIECE = 65536
 _BROKEN = "the engine's answer is broken: "
@@ -33,6 +34,8 @@ class Connection:
             await self._send(method, target, headers, body)
         try:
             return await _read_head(self.reader)
+        except TlsError as error:
+            raise UnreachableError(f"the engine refuses the connection: {error}") from None
         except (ConnectionError, asyncio.IncompleteReadError):
             raise UnreachableError("the engine closed the connection without an answer") from None
 

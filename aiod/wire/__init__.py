@@ -1,5 +1,5 @@
 """What both ends of the API must agree on: the framing of streams, detach keys, times in words,
-what of a build's context is left out.
+what of a build's context is left out, and TLS.
 
-Pure and sans-I/O; must not know servers, clients or records.
+Opens no connection and no file; must not know servers, clients or records.
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_BOTH = {"test_api_server.py"}
+_BOTH = {"test_api_server.py", "test_tls.py"}
 
 
 def pytest_asyncio_loop_factories(
