@@ -42,26 +42,36 @@ class ImageRoutes:
 
     async def _list(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        _refuse_manifests(query, "images/json")
         rows = await self._images.list(
             _filters(call, query),
             all_images=params.boolean(query, "all"),
             shared_size=params.boolean(query, "shared-size"),
         )
-        return replies.json([imagerender.summary(row, call.version) for row in rows])
+        documents = [imagerender.summary(row, call.version) for row in rows]
+        if params.boolean(query, "manifests"):
+            for row, document in zip(rows, documents, strict=True):
+                document["Manifests"] = await self._images.manifests(row.id)
+        return replies.json(documents)
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        _refuse_manifests(query, "images/{name}/json")
-        if query.get("platform"):
-            raise UnsupportedError("images/{name}/json: platform is not supported by aiod yet")
-        return replies.json(
-            imagerender.inspect(await self._images.inspect(call.name), call.version)
-        )
+        manifests = params.boolean(query, "manifests")
+        if manifests and query.get("platform"):
+            raise InvalidParameterError(
+                "conflicting options: manifests and platform options cannot both be set"
+            )
+        await self._require_platform(call)
+        document = imagerender.inspect(await self._images.inspect(call.name), call.version)
+        if manifests:
+            document["Manifests"] = await self._images.manifests(call.name)
+        return replies.json(document)
+
+    async def _require_platform(self, call: Call) -> None:
+        if (wanted := params.platform(call.query())) is not None:
+            await self._images.require_platform(call.name, wanted)
 
     async def _history(self, call: Call) -> web.StreamResponse:
-        if call.query().get("platform"):
-            raise UnsupportedError("images/{name}/history: platform is not supported by aiod yet")
+        await self._require_platform(call)
         return replies.json(await self._images.history(call.name))
 
     async def _tag(self, call: Call) -> web.StreamResponse:
@@ -76,8 +86,9 @@ class ImageRoutes:
         return await self._archive(call, call.request.query.getall("names", []))
 
     async def _archive(self, call: Call, names: list[str]) -> web.StreamResponse:
-        if call.query().get("platform"):
-            raise UnsupportedError(f"{call.route}: platform is not supported by aiod yet")
+        if (wanted := params.platform(call.query())) is not None:
+            for name in names:
+                await self._images.require_platform(name, wanted)
         return await replies.streamed(call, self._images.save(names), "application/x-tar")
 
     async def _prune(self, call: Call) -> web.StreamResponse:
@@ -142,8 +153,3 @@ def _filters(call: Call, query: dict[str, str]) -> params.Filters:
     if call.version < _FILTER_PARAMETER_GONE and query.get("filter"):
         found.setdefault("reference", []).append(query["filter"])
     return found
-
-
-def _refuse_manifests(query: dict[str, str], route: str) -> None:
-    if params.boolean(query, "manifests"):
-        raise UnsupportedError(f"{route}: manifests is not supported by aiod yet")

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from aiod.api import gojson
 from aiod.errors import InvalidParameterError, TooLargeError
+from aiod.images.config import Platform
 
 T = TypeVar("T")
 Filters = dict[str, list[str]]
@@ -174,3 +175,17 @@ def _malformed(data: bytes, problem: str) -> str:
         character = data[place : place + 1].decode("latin-1")
         return f"invalid JSON: invalid character {character!r} at byte {place}: {problem}"
     return f"invalid JSON: {problem}"
+
+
+def platform(query: Mapping[str, str]) -> Platform | None:
+    """The `platform` parameter, an OCI platform in JSON; None when absent or empty."""
+    text = query.get("platform", "")
+    if not text:
+        return None
+    try:
+        found = msgspec.json.decode(text, type=Platform)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+        raise InvalidParameterError(f"failed to parse platform: {error}") from None
+    if not found.os or not found.architecture:
+        raise InvalidParameterError("failed to parse platform: both os and architecture are needed")
+    return found

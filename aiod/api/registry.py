@@ -10,7 +10,6 @@ from aiohttp import web
 from aiod.api import params, progress, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.errors import UnsupportedError
 from aiod.images.pushing import push_reference
 from aiod.images.registry import credentials
 from aiod.images.registry.credentials import Credentials
@@ -27,6 +26,7 @@ class RegistryRoutes:
     """Push, auth, distribution."""
 
     def __init__(self, services: Services) -> None:
+        self._images = services.images
         self._pushes = services.pushes
         self._lookups = services.lookups
 
@@ -40,9 +40,9 @@ class RegistryRoutes:
 
     async def _push(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        if query.get("platform"):
-            raise UnsupportedError("images/{name}/push: platform is not supported by aiod yet")
         reference = push_reference(call.name, query.get("tag", ""))
+        if (wanted := params.platform(query)) is not None:
+            await self._images.require_platform(str(reference), wanted)
         return await progress.stream(call, self._pushes.push(reference, _credentials(call)))
 
     async def _login(self, call: Call) -> web.StreamResponse:

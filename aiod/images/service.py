@@ -26,6 +26,7 @@ from aiod import failpoints
 from aiod.config import Paths, RegistrySettings
 from aiod.errors import NotFoundError
 from aiod.images import (
+    available,
     base,
     deriving,
     importing,
@@ -35,9 +36,11 @@ from aiod.images import (
     tagging,
     views,
 )
+from aiod.images.archive import LARGEST_DOCUMENT
+from aiod.images.available import ManifestSummary
 from aiod.images.collect import Collector, Deletion, Lease
 from aiod.images.compression import Limits
-from aiod.images.config import ImageConfig, Platform, RunConfig
+from aiod.images.config import Descriptor, ImageConfig, Platform, RunConfig, decode_manifest
 from aiod.images.content import ContentStore
 from aiod.images.dockerfile import runconfig
 from aiod.images.files import discard
@@ -52,7 +55,7 @@ from aiod.images.model import (
     ProgressMessage,
 )
 from aiod.images.plain import PlainLayers
-from aiod.images.platform import MACHINE, import_platform
+from aiod.images.platform import MACHINE, choose, import_platform, shown
 from aiod.images.pruning import PruneReport
 from aiod.images.records import ImageRecords
 from aiod.images.reference import Reference, is_hex64, normalize
@@ -251,6 +254,26 @@ class ImageService:
         """One image. Raises NotFoundError."""
         image = await self.resolve(name)
         return views.inspected(image, await self.config(image), self._paths.overlay)
+
+    async def manifests(self, name: str) -> "Sequence[ManifestSummary]":
+        """The manifest that an image came with or was given, if any. Raises NotFoundError."""
+        image = await self.resolve(name)
+        if image.manifest is None:
+            return []
+        data = await asyncio.to_thread(self._content.read, image.manifest, LARGEST_DOCUMENT)
+        descriptor = Descriptor(decode_manifest(data).media_type, image.manifest, len(data))
+        containers = [use.container_id for use in self.uses(image.id)]
+        return [available.summary(image, await self.config(image), descriptor, containers)]
+
+    async def require_platform(self, name: str, wanted: Platform) -> None:
+        """Raises NotFoundError unless the image is for this platform; no image is for two."""
+        config = await self.config(await self.resolve(name))
+        actual = Platform(config.architecture, config.os, config.variant)
+        if choose([Descriptor("", "", 0, platform=actual)], wanted) is None:
+            raise NotFoundError(
+                f"image with reference {name} was found but its platform ({shown(actual)}) "
+                f"does not match the specified platform ({shown(wanted)})"
+            )
 
     async def history(self, name: str) -> "Sequence[HistoryItem]":
         """How an image came to be, the newest step first. Raises NotFoundError."""

@@ -171,3 +171,50 @@ def test_a_rotten_layer_is_never_taken_for_a_whole_one(daemon: AiodDaemon) -> No
     assert done.returncode != 0
     assert "unexpected EOF" in done.stderr
     assert "is damaged" in daemon.log.read_text()
+
+
+def test_manifests(aiod: Engine) -> None:
+    with aiod.api("1.51") as api:
+        load(api, rootfs.oci_layout("with:1", TWO))
+        load(api, rootfs.docker_archive("without:1", TWO))
+        holding = api.create(Image="with:1", Cmd=["x"])
+        shown = api.call("GET", "/images/with:1/json", manifests="1")
+        [one] = shown["Manifests"]
+        assert one["ID"] == one["Descriptor"]["digest"]
+        assert one["Descriptor"]["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+        assert (one["Available"], one["Kind"]) == (True, "image")
+        assert one["ImageData"] == {
+            "Platform": {"architecture": "amd64", "os": "linux"},
+            "Containers": [holding], "Size": {"Unpacked": 3},
+        }  # fmt: skip
+        assert one["Size"]["Total"] == one["Size"]["Content"] + 3
+        assert one["Size"]["Content"] > one["Descriptor"]["size"]
+        assert "Manifests" not in api.call("GET", "/images/with:1/json")
+        rows = api.call("GET", "/images/json", manifests="1")
+        found = {row["RepoTags"][0]: row["Manifests"] for row in rows if row["RepoTags"]}
+        assert found["with:1"] == [one]
+        assert found["without:1"] == []
+        assert api.call("GET", "/images/without:1/json", manifests="1")["Manifests"] == []
+        both = api.send("GET", "/images/with:1/json", manifests="1", platform='{"os":"linux"}')
+        assert both.status == 400
+        api.remove(holding)
+        remove_all(api)
+
+
+PLATFORMS = {
+    '{"os":"linux","architecture":"amd64"}': 200,
+    '{"os":"linux","architecture":"arm64","variant":"v8"}': 404,
+    '{"os":"windows","architecture":"amd64"}': 404,
+    "linux/amd64": 400,
+    '{"os":"linux"}': 400,
+}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("route", ["json", "history", "get"])
+def test_an_image_is_for_its_platform_only(aiod: Engine, route: str, platform: str) -> None:
+    with aiod.api("1.51") as api:
+        load(api, rootfs.docker_archive("one:1", TWO))
+        reply = api.send("GET", f"/images/one:1/{route}", platform=platform)
+        assert reply.status == PLATFORMS[platform], reply.message
+        remove_all(api)
