@@ -35,7 +35,19 @@ def crash_points() -> list[str]:
 
 POINTS = crash_points()
 RECOVERY_POINTS = [name for name in POINTS if name.startswith("recover.")]
-TOUR_POINTS = [name for name in POINTS if not name.startswith("recover.")]
+_IMAGES = (
+    "build.",
+    "collect.",
+    "content.",
+    "derive.",
+    "import.",
+    "layer.",
+    "load.",
+    "pull.",
+    "push.",
+)
+IMAGE_POINTS = [name for name in POINTS if name.startswith(_IMAGES)]
+TOUR_POINTS = [name for name in POINTS if not name.startswith(("recover.", *_IMAGES))]
 
 
 def finish(daemon: AiodDaemon) -> None:

@@ -1,0 +1,134 @@
+"""SIGKILL of the daemon at any instant of what is done to images: nothing rots, nothing leaks."""
+
+import contextlib
+import http.client
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.drills.imagetour import ImageTour, sound
+from tests.drills.test_daemon_killed import IMAGE_POINTS
+from tests.support import leaks
+from tests.support.daemon import AiodDaemon, armed
+from tests.support.registry import Registry
+
+SEED = 20
+INSTANTS = 50
+KILLED = ("load", "pull", "build", "delete", "collect")
+
+
+@pytest.fixture
+def tour(daemon: AiodDaemon, tmp_path: Path) -> Iterator[ImageTour]:
+    with Registry(tmp_path / "registry") as registry:
+        yield ImageTour(daemon, registry, tmp_path)
+
+
+def attempt(daemon: AiodDaemon, tour: ImageTour, name: str) -> bool:
+    """Do it; false when the daemon died meanwhile. Any other failure is the test's."""
+    try:
+        with daemon.api() as api:
+            tour.operations[name](api)
+    except (http.client.HTTPException, OSError):
+        return False
+    return True
+
+
+def assert_whole(daemon: AiodDaemon) -> None:
+    with daemon.api() as api:
+        sound(api)
+    leaks.assert_none(daemon)
+
+
+def finish(daemon: AiodDaemon, tour: ImageTour) -> None:
+    with daemon.api() as api:
+        tour.undo(api)
+        summary = sound(api)
+    assert (summary["blobs"], summary["layers"]) == (0, 0)
+    assert tour.left() == set()
+    assert daemon.stop() == 0
+
+
+def _durations(daemon: AiodDaemon, tour: ImageTour) -> dict[str, float]:
+    """How long each takes undisturbed, the second time."""
+    found = {}
+    for _ in range(2):
+        for name in KILLED:
+            begun = time.monotonic()
+            assert attempt(daemon, tour, name)
+            found[name] = time.monotonic() - begun
+    return found
+
+
+def test_fifty_random_instants(daemon: AiodDaemon, tour: ImageTour) -> None:
+    rng = random.Random(SEED)
+    durations = _durations(daemon, tour)
+    interrupted = dict.fromkeys(KILLED, 0)
+    for number in range(INSTANTS):
+        name = KILLED[number % len(KILLED)]
+        if name == "delete":
+            assert attempt(daemon, tour, "load")
+        elif name == "load":
+            assert attempt(daemon, tour, "delete")
+        outcome: list[bool] = []
+
+        def begin(name: str = name, outcome: list[bool] = outcome) -> None:
+            with contextlib.suppress(AssertionError):  # an answer cut short is none
+                outcome.append(attempt(daemon, tour, name))
+
+        worker = threading.Thread(target=begin)
+        worker.start()
+        worker.join(rng.random() * durations[name])
+        daemon.sigkill()
+        worker.join(60)
+        interrupted[name] += outcome != [True]
+        daemon.restart()
+        assert_whole(daemon)
+        assert attempt(daemon, tour, name), daemon.log_tail()
+        assert_whole(daemon)
+    assert min(interrupted.values()) >= 5, interrupted
+    finish(daemon, tour)
+
+
+@pytest.mark.parametrize("point", IMAGE_POINTS)
+def test_killed_at(daemon: AiodDaemon, tour: ImageTour, point: str) -> None:
+    """It dies at `point` of some operation, which then succeeds with its successor."""
+    daemon.sigkill()
+    begun = ""
+    if daemon.launch(armed(point)):
+        begun = next((name for name in tour.operations if not attempt(daemon, tour, name)), "")
+        assert begun, f"no operation reaches {point}"
+    assert daemon.wait_death() == -signal.SIGKILL, daemon.log_tail()
+    daemon.restart()
+    assert_whole(daemon)
+    for name in [begun, *tour.operations] if begun else tour.operations:
+        assert attempt(daemon, tour, name), daemon.log_tail()
+    assert_whole(daemon)
+    finish(daemon, tour)
+
+
+def test_a_collection_is_killed_again_and_again(daemon: AiodDaemon, tour: ImageTour) -> None:
+    """Each daemon dies at its first removal; what is there goes on being whole."""
+    with daemon.api() as api:
+        tour.load(api)
+        tour.pull(api)
+        needed = set(tour.left())
+    daemon.sigkill()
+    for _ in range(3):
+        for number in range(3):
+            litter = daemon.paths.overlay / f"{number}" / "diff"
+            litter.mkdir(parents=True, exist_ok=True)
+        ready = daemon.launch(armed("collect.layer-condemned"))
+        if ready:
+            with daemon.api() as api, contextlib.suppress(http.client.HTTPException, OSError):
+                api.send("POST", "/aiod/images/verify")
+        assert daemon.wait_death() == -signal.SIGKILL
+        assert needed <= tour.left()
+    daemon.restart()
+    assert_whole(daemon)
+    assert tour.left() == needed
+    finish(daemon, tour)
