@@ -13,6 +13,7 @@ DEFAULT_ROOT = Path("/var/lib/aiod")
 DEFAULT_STATE = Path("/run/aiod")
 DEFAULT_HOST = "unix:///run/aiod/aiod.sock"
 DEFAULT_CONFIG_FILE = Path("/etc/aiod/daemon.toml")
+SNAPSHOTTERS = ("overlay", "native")
 DEFAULT_CERTIFICATES = Path("/etc/aiod/certs.d")
 _DOCKER_HUB = "docker.io"
 
@@ -136,6 +137,7 @@ class DaemonConfig:
     tls_ca: Path | None = None
     log_level: str = "info"
     cgroup_parent_override: str | None = None
+    snapshotter: str = ""
     registries: RegistrySettings = field(default_factory=RegistrySettings)
 
     @property

@@ -25,6 +25,7 @@ from aiod.errors import AiodError
 from aiod.images.lookups import Lookups
 from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
+from aiod.images.snapshots.choice import choose
 from aiod.rootlock import RootLock, engine_id
 from aiod.sdnotify import Notifier
 from aiod.store.containers import ContainerRepository
@@ -94,6 +95,7 @@ class Daemon:
             images,
             template,
             events,
+            await asyncio.to_thread(choose, self.config.snapshotter, paths.root),
         )
         self._stack.push_async_callback(containers.close)
         await containers.recover()

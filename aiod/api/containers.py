@@ -5,7 +5,6 @@ Must not know how a container is run.
 
 import asyncio
 import time
-from pathlib import Path
 
 import msgspec
 from aiohttp import web
@@ -16,7 +15,6 @@ from aiod.api.networks import network_id
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.api.sizes import disk_usage
 from aiod.errors import InvalidParameterError
 from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
 from aiod.store.records import ContainerRecord
@@ -122,8 +120,7 @@ class ContainerRoutes:
         return replies.json(self._renderer.inspect(record, exec_ids, sizes))
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
-        upper: Path = self._services.config.paths.container(record.id) / "upper"
-        own = await asyncio.to_thread(disk_usage, upper)
+        own = (await asyncio.to_thread(self._containers.roots.usage, record)).size
         image = await self._services.images.size_of(record.image_id)
         return Sizes(own, own + image)
 

@@ -299,6 +299,8 @@ class Renderer:
 
     def _graph(self, record: ContainerRecord) -> GraphDriver:
         directory = self._paths.container(record.id)
+        if record.snapshotter == "native":
+            return GraphDriver({"ID": record.id, "Dir": str(directory / "root")}, "vfs")
         lower = [
             str(self._paths.overlay / chain.removeprefix("sha256:") / "diff")
             for chain in reversed(record.layers)

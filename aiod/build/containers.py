@@ -14,7 +14,6 @@ import msgspec
 
 from aiod.build.output import Output
 from aiod.build.running import leave_out_mount_points
-from aiod.build.trees import write_of
 from aiod.build.workspace import Workspace
 from aiod.config import Paths
 from aiod.containers.options import AttachOptions
@@ -117,10 +116,12 @@ class BuildContainers:
 
     async def written(self, container: str, image: ImageRecord) -> Write | None:
         """What writes the layer of an ended container; None if it changed nothing."""
-        upper = self._paths.container(container) / "upper"
+        record = self._containers.get(container)
+        place = self._paths.container(container)
+        written = place / ("upper" if record.snapshotter == "overlay" else "root")
         async with self._workspace.held(image) as layers:
-            await asyncio.to_thread(leave_out_mount_points, upper, layers)
-        return await asyncio.to_thread(write_of, upper)
+            await asyncio.to_thread(leave_out_mount_points, written, layers)
+        return await asyncio.to_thread(self._containers.roots.commit, record)
 
 
 def _decoder() -> codecs.IncrementalDecoder:

@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from aiod.config import DEFAULT_CONFIG_FILE, DEFAULT_ROOT, DEFAULT_STATE, DaemonConfig, Paths
+from aiod.config import (
+    DEFAULT_CONFIG_FILE,
+    DEFAULT_ROOT,
+    DEFAULT_STATE,
+    SNAPSHOTTERS,
+    DaemonConfig,
+    Paths,
+)
 
 _LEVELS = ("debug", "info", "warning", "error")
 _PATH = click.Path(path_type=Path)
@@ -22,6 +29,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--config", "file", type=_PATH, help=f"TOML file.  [{DEFAULT_CONFIG_FILE}]")
 @click.option("--log-level", type=click.Choice(_LEVELS), help="What is logged to stderr.  [info]")
 @click.option("--cgroup-parent", help="Cgroup for shims and containers.  [/aiod]")
+@click.option("--snapshotter", type=click.Choice(SNAPSHOTTERS),
+              help="How containers get their roots.  [what works here]")  # fmt: skip
 @click.option("--tls-cert", type=_PATH, help="The server's certificate, for tcp://.")
 @click.option("--tls-key", type=_PATH, help="Its key.")
 @click.option("--tls-ca", type=_PATH, help="Who signs the clients' certificates.")
@@ -49,7 +58,16 @@ def configuration(file: Path | None, flags: dict[str, Any]) -> DaemonConfig:
     return DaemonConfig(paths=Paths(root, state), **settings)
 
 
-_TEXTS = {"root", "state", "log_level", "cgroup_parent", "tls_cert", "tls_key", "tls_ca"}
+_TEXTS = {
+    "root",
+    "state",
+    "log_level",
+    "cgroup_parent",
+    "tls_cert",
+    "tls_key",
+    "tls_ca",
+    "snapshotter",
+}
 _KINDS: dict[str, type] = dict.fromkeys(_TEXTS, str) | {"hosts": list, "allow_insecure_tcp": bool}
 _FILES = {"tls_cert", "tls_key", "tls_ca"}
 
@@ -79,5 +97,6 @@ def _check(path: Path, name: str, value: object) -> None:
         raise click.UsageError(f"{path}: {name}: expected {kind.__name__}")
     if name == "hosts" and not all(isinstance(host, str) for host in value):  # type: ignore[attr-defined]
         raise click.UsageError(f"{path}: hosts: expected a list of str")
-    if name == "log_level" and value not in _LEVELS:
-        raise click.UsageError(f"{path}: log_level: one of {', '.join(_LEVELS)}")
+    for limited, choices in (("log_level", _LEVELS), ("snapshotter", SNAPSHOTTERS)):
+        if name == limited and value not in choices:
+            raise click.UsageError(f"{path}: {name}: one of {', '.join(choices)}")

@@ -37,9 +37,9 @@ _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "r
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The directories a bundle stands on: layers upper first, and the container's own."""
+    """What a bundle stands on: the mounts that make its root, and the container's directory."""
 
-    layers: tuple[Path, ...]
+    root: tuple[spec.Mount, ...]
     own: Path
 
 
@@ -53,7 +53,7 @@ def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.S
         root=spec.Root("rootfs", record.host.ReadonlyRootfs),
         hostname=record.hostname,
         domainname=record.config.Domainname,
-        mounts=(_root(places), *_mounts(record.host, places)),
+        mounts=(*places.root, *_mounts(record.host, places)),
         linux=_linux(record),
     )
 
@@ -139,12 +139,6 @@ def environment(record: ContainerRecord, identity: Identity) -> tuple[str, ...]:
             found.pop(name, None)
     found.setdefault("HOME", identity.home)
     return tuple(f"{name}={value}" for name, value in found.items())
-
-
-def _root(places: Places) -> spec.Mount:
-    lower = (f"lowerdir={directory}" for directory in places.layers)
-    options = (*lower, f"upperdir={places.own / 'upper'}", f"workdir={places.own / 'work'}")
-    return spec.Mount("/", "overlay", "overlay", options)
 
 
 def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:

@@ -54,11 +54,13 @@ class Creator:
         repository: ContainerRepository,
         images: ImageService,
         directory: Directory,
+        snapshotter: str,
     ) -> None:
         self._paths = paths
         self._repository = repository
         self._images = images
         self._directory = directory
+        self._snapshotter = snapshotter
 
     async def create(
         self,
@@ -122,6 +124,7 @@ class Creator:
             layers=tuple(layer.chain_id for layer in image.layers),
             hostname=config.Hostname,
             log_path=str(own / f"{made}-json.log"),
+            snapshotter=self._snapshotter,
         )
         await self._make(record, own)
         return Created(made, warnings)

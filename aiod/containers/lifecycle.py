@@ -18,11 +18,11 @@ from aiod.containers.preparing import Preparer
 from aiod.containers.reconcile import Reconciler
 from aiod.containers.remnants import Remnants
 from aiod.containers.restarting import Restarter
+from aiod.containers.roots import Roots
 from aiod.containers.starting import Starter, Watchers
 from aiod.containers.states import Move
 from aiod.containers.stopping import Stopper
 from aiod.errors import NotModifiedError
-from aiod.images.service import ImageService
 from aiod.shim import protocol
 from aiod.store.containers import ContainerRepository
 from aiod.store.records import ContainerRecord, Status
@@ -37,7 +37,7 @@ class Lifecycle:
         paths: Paths,
         config: DaemonConfig,
         repository: ContainerRepository,
-        images: ImageService,
+        roots: Roots,
         template: ShimTemplate,
         directory: Directory,
     ) -> None:
@@ -45,7 +45,7 @@ class Lifecycle:
         self._listener = ExitListener(paths.exits_socket, self._noticed)
         self.hooks, self.tasks, self.ledger = Hooks(), OwnedTasks(), Ledger(repository)
         self.remnants = Remnants(paths, config)
-        self.preparer = Preparer(paths, config, images)
+        self.preparer = Preparer(paths, config, roots)
         self._starter = Starter(paths, self.ledger, self.preparer, template, self.remnants)
         restarter = Restarter(self.ledger, self.tasks, self._starter.start)
         endings = Endings(paths, self.ledger, self.tasks, self.remnants, restarter, self.hooks)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
 from aiod.containers import bundle, identity
+from aiod.containers.roots import Roots
 from aiod.containers.units import size_of
 from aiod.errors import InternalError
-from aiod.images.service import ImageService
 from aiod.shim import protocol
 from aiod.store.models import ExecConfig
 from aiod.store.records import ContainerRecord
@@ -23,10 +23,10 @@ _HOST_ETC = Path("/etc")
 class Preparer:
     """Writes bundles."""
 
-    def __init__(self, paths: Paths, config: DaemonConfig, images: ImageService) -> None:
+    def __init__(self, paths: Paths, config: DaemonConfig, roots: Roots) -> None:
         self._paths = paths
         self._config = config
-        self._images = images
+        self._roots = roots
 
     def write_bundle(self, record: ContainerRecord, *, start: bool) -> None:
         """Make the run directory anew; `start` lets the container execute as soon as it is made.
@@ -35,14 +35,13 @@ class Preparer:
         """
         own, run = self._paths.container(record.id), self._paths.shim(record.id)
         shutil.rmtree(run, ignore_errors=True)
-        for made in (own / "upper", own / "work", run / protocol.ROOTFS_DIRECTORY):
+        for made in (own, run / protocol.ROOTFS_DIRECTORY):
             made.mkdir(parents=True, exist_ok=True)
         make_bind_sources(record.host.Binds or ())
         _write_etc(own, record)
-        _make_init_layer(self._paths.init_layer)
-        layers = [self._paths.init_layer, *self._layers(record)]
+        root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
-        container = bundle.build(record, who, bundle.Places(tuple(layers), own))
+        container = bundle.build(record, who, bundle.Places(root, own))
         bundle.write(container, run, protocol.CONFIG_FILE)
         protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, start))
 
@@ -53,12 +52,8 @@ class Preparer:
         who = self._identity(record, config.User or record.config.User)
         return bundle.exec_process(record, config, who, console_size)
 
-    def _layers(self, record: ContainerRecord) -> list[Path]:
-        return [self._images.layer_directory(chain) for chain in reversed(record.layers)]
-
     def _identity(self, record: ContainerRecord, user: str) -> identity.Identity:
-        upper = self._paths.container(record.id) / "upper"
-        return identity.resolve(user, record.host.GroupAdd or (), [upper, *self._layers(record)])
+        return identity.resolve(user, record.host.GroupAdd or (), self._roots.views(record))
 
     def _request(self, record: ContainerRecord, run: Path, start: bool) -> protocol.SpawnRequest:
         parent = self._config.cgroup_parent
@@ -83,19 +78,6 @@ def _log(record: ContainerRecord) -> protocol.LogConfig:
     size, files = ("20m", "5") if driver == "local" else ("", "1")
     size, files = settings.get("max-size", size), settings.get("max-file", files)
     return protocol.LogConfig(driver, record.log_path, size_of(size), int(files))
-
-
-def _make_init_layer(directory: Path) -> None:
-    """One for all containers; so that their own layers have only what they wrote themselves.
-
-    Programs take `/.dockerenv` for the sign of a container.
-    """
-    sign = directory / ".dockerenv"
-    if sign.exists():
-        return
-    for name in ("dev", "proc", "sys"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
-    sign.touch(0o755)
 
 
 def make_bind_sources(binds: Iterable[str]) -> None:

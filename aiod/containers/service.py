@@ -19,10 +19,12 @@ from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
 from aiod.containers.removing import Remover
+from aiod.containers.roots import Roots
 from aiod.containers.units import signal_number
 from aiod.errors import ConflictError, InvalidParameterError
 from aiod.images.model import ContainerUse
 from aiod.images.service import ImageService
+from aiod.images.snapshots.choice import Snapshotters
 from aiod.store.containers import ContainerRepository
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
@@ -43,10 +45,12 @@ class ContainerService:
         images: ImageService,
         template: ShimTemplate,
         events: EventLog,
+        snapshotters: Snapshotters,
     ) -> None:
         self._repository = repository
         self._directory = directory = Directory()
-        self._lifecycle = Lifecycle(paths, config, repository, images, template, directory)
+        self.roots = roots = Roots(paths, images, snapshotters)
+        self._lifecycle = Lifecycle(paths, config, repository, roots, template, directory)
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
         joiner = Joiner(paths, events, directory, looking)
@@ -59,7 +63,7 @@ class ContainerService:
         images.stacks = self._stacks
         self.list, self.get = looking.list, looking.get
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
-        self.create = Creator(paths, repository, images, directory).create
+        self.create = Creator(paths, repository, images, directory, roots.default).create
         self.remove = self._remover.remove
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize

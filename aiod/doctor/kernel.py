@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiod.doctor import trial
+from aiod.doctor import overlays, trial
 from aiod.doctor.findings import AbsentError, LessError, Probe, Subject
 from aiod.native import capabilities, proc
 
@@ -104,6 +104,12 @@ def _overlay(subject: Subject) -> str:
 def _private_mounts() -> None:
     trial.unshare(_NEWNS, "new mount namespace")
     trial.mount("", "/", "", trial.MS_REC | trial.MS_PRIVATE, "")
+
+
+def _snapshots(subject: Subject) -> str:
+    if problem := overlays.problem(subject.home):
+        raise LessError(f"native: each container gets a copy of its image ({problem})")
+    return "overlay"
 
 
 def _layers(subject: Subject) -> str:
@@ -204,7 +210,10 @@ PROBES = (
           "boot Linux 5.3 or later; in a container, allow clone3 in its seccomp profile"),
     Probe(_TOPIC, "overlay", _overlay,
           "modprobe overlay, and put --root on a file system that can hold an upper directory"
-          " (ext4, xfs with ftype=1, btrfs; not overlay itself, not NFS)"),
+          " (ext4, xfs with ftype=1, btrfs; not overlay itself, not NFS); without one,"
+          " containers get copies and nothing is built", needed=False),
+    Probe(_TOPIC, "snapshots", _snapshots,
+          "as for overlay; or leave it so, which costs time and space for each container"),
     Probe(_TOPIC, "overlay layers", _layers,
           "nothing needs doing: aiod falls back to mount(2), enough for hundreds",
           needed=False),

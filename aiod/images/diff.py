@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiod.errors import InternalError, InvalidParameterError
@@ -74,18 +74,46 @@ def write_upper(upper: Path, tar: TarWriter, cancelled: threading.Event) -> None
     Raises InvalidParameterError for what no layer can hold, InternalError when the tree
     changes while it is read, and Cancelled.
     """
-    _Upper(tar, cancelled).directory(os.open(upper, _OPEN_DIR), ())
+    UpperWriter(tar, cancelled).root(upper)
 
 
-@dataclass(slots=True)
-class _Upper:
-    """One walk; directories in the order of their names' bytes."""
+Parts = tuple[bytes, ...]
 
-    tar: TarWriter
-    cancelled: threading.Event
-    links: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
-    def directory(self, fd: int, parts: tuple[bytes, ...]) -> None:
+class UpperWriter:
+    """One walk; directories in the order of their names' bytes.
+
+    `wanted`, `removed` and `is_removal` are for trees that say otherwise what changed.
+    """
+
+    def __init__(self, tar: TarWriter, cancelled: threading.Event) -> None:
+        self.tar = tar
+        self.cancelled = cancelled
+        self.links: dict[tuple[int, int], bytes] = {}
+
+    def wanted(self, parts: Parts) -> bool:
+        """Whether it belongs to the layer."""
+        return True
+
+    def removed(self, parts: Parts) -> Iterable[bytes]:
+        """Names that are gone from a directory, beyond those that whiteouts in it tell."""
+        return ()
+
+    def is_removal(self, status: os.stat_result) -> bool:
+        """Whether a file stands for one that is gone."""
+        return is_whiteout(status)
+
+    def root(self, path: Path) -> None:
+        """All below it."""
+        fd = os.open(path, _OPEN_DIR)
+        self._whiteouts(os.fstat(fd), ())
+        self.directory(fd, ())
+
+    def _whiteouts(self, status: os.stat_result, parts: Parts) -> None:
+        for name in sorted(self.removed(parts)):
+            self._mark(status, (*parts, b".wh." + name))
+
+    def directory(self, fd: int, parts: Parts) -> None:
         """Everything below `fd`, which is closed at the end."""
         if len(parts) > DEPTH_MAX:
             raise InvalidParameterError(f"{_shown(parts)}: nested too deeply for a layer")
@@ -93,11 +121,12 @@ class _Upper:
             for name in sorted(map(os.fsencode, os.listdir(fd))):
                 if self.cancelled.is_set():
                     raise Cancelled
-                self._guarded(fd, (*parts, name))
+                if self.wanted((*parts, name)):
+                    self._guarded(fd, (*parts, name))
         finally:
             os.close(fd)
 
-    def _guarded(self, fd: int, parts: tuple[bytes, ...]) -> None:
+    def _guarded(self, fd: int, parts: Parts) -> None:
         try:
             self._entry(fd, parts)
         except FileNotFoundError:
@@ -107,10 +136,10 @@ class _Upper:
                 raise InternalError(f"{_shown(parts)} changed while it was read") from error
             raise InternalError(f"{_shown(parts)}: {error.strerror}") from error
 
-    def _entry(self, fd: int, parts: tuple[bytes, ...]) -> None:
+    def _entry(self, fd: int, parts: Parts) -> None:
         name = parts[-1]
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if is_whiteout(status):
+        if self.is_removal(status):
             self._mark(status, (*parts[:-1], b".wh." + name))
         elif stat.S_ISDIR(status.st_mode):
             self._subdirectory(os.open(name, _OPEN_DIR, dir_fd=fd), parts)
@@ -123,7 +152,7 @@ class _Upper:
         elif not stat.S_ISSOCK(status.st_mode):  # which has no life without its process
             self._special(fd, status, parts)
 
-    def _linked(self, status: os.stat_result, parts: tuple[bytes, ...]) -> bytes | None:
+    def _linked(self, status: os.stat_result, parts: Parts) -> bytes | None:
         """The first name of the same file, if there was one before."""
         if status.st_nlink < 2:
             return None
@@ -133,7 +162,7 @@ class _Upper:
             self.links[key] = b"/".join(parts)
         return known
 
-    def _subdirectory(self, fd: int, parts: tuple[bytes, ...]) -> None:
+    def _subdirectory(self, fd: int, parts: Parts) -> None:
         try:
             status = os.fstat(fd)
             xattrs = dict(_xattrs(fd))
@@ -144,17 +173,18 @@ class _Upper:
             self.tar.add(entry)
             if xattrs.get(OPAQUE_XATTR) == b"y":
                 self._mark(status, (*parts, b".wh..wh..opq"))
+            self._whiteouts(status, parts)
         except BaseException:
             os.close(fd)
             raise
         self.directory(fd, parts)
 
-    def _mark(self, status: os.stat_result, parts: tuple[bytes, ...]) -> None:
+    def _mark(self, status: os.stat_result, parts: Parts) -> None:
         entry = _described(status, parts, layertar.REGULAR)
         entry.mode = 0
         self.tar.add(entry)
 
-    def _regular(self, fd: int, parts: tuple[bytes, ...]) -> None:
+    def _regular(self, fd: int, parts: Parts) -> None:
         try:
             status = os.fstat(fd)
             xattrs = dict(_xattrs(fd))
@@ -168,7 +198,7 @@ class _Upper:
         finally:
             os.close(fd)
 
-    def _copy(self, fd: int, left: int, parts: tuple[bytes, ...]) -> None:
+    def _copy(self, fd: int, left: int, parts: Parts) -> None:
         while left:
             data = os.read(fd, min(CHUNK, left))
             if not data:
@@ -179,7 +209,7 @@ class _Upper:
             left -= len(data)
         self.tar.end_entry()
 
-    def _special(self, fd: int, status: os.stat_result, parts: tuple[bytes, ...]) -> None:
+    def _special(self, fd: int, status: os.stat_result, parts: Parts) -> None:
         entry = _described(status, parts, _KINDS[stat.S_IFMT(status.st_mode)])
         entry.xattrs = _images(dict(_xattrs(b"/proc/self/fd/%d/%s" % (fd, parts[-1]))))
         if entry.kind == layertar.SYMLINK:
@@ -189,7 +219,7 @@ class _Upper:
         self.tar.add(entry)
 
 
-def _described(status: os.stat_result, parts: tuple[bytes, ...], kind: bytes) -> TarEntry:
+def _described(status: os.stat_result, parts: Parts, kind: bytes) -> TarEntry:
     seconds = status.st_mtime_ns // 10**9
     return TarEntry(
         b"/".join(parts), kind, b"", stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
@@ -214,5 +244,5 @@ def _images(xattrs: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def _shown(parts: tuple[bytes, ...]) -> str:
+def _shown(parts: Parts) -> str:
     return repr(b"/".join(parts).decode("utf-8", "backslashreplace"))

@@ -1,5 +1,6 @@
 """Small file operations that both stores need. Everything here blocks."""
 
+import ctypes
 import logging
 import os
 import shutil
@@ -8,7 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from aiod.errors import InternalError
+
 logger = logging.getLogger(__name__)
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def sync_directory(path: Path) -> None:
@@ -16,6 +20,17 @@ def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """syncfs(2): one call instead of an fsync for each of a tree's thousands of files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise InternalError(f"syncfs {path}: {os.strerror(number)}")
     finally:
         os.close(descriptor)
 

@@ -32,7 +32,7 @@ from aiod.errors import InternalError, InvalidParameterError
 from aiod.images import trees
 from aiod.images.collect import Holds, Lease
 from aiod.images.compression import Limits, PlainReader
-from aiod.images.files import discard, sync_directory
+from aiod.images.files import discard, sync_directory, sync_file_system
 from aiod.images.reference import is_hex64, is_sha256
 from aiod.images.threads import Cancelled, run_to_end
 from aiod.images.unpack import unpack
@@ -178,7 +178,7 @@ class LayerStore:
             with closing(open_blob()) as blob:
                 facts = self._unpack(temporary, diff_id, _Watched(blob, progress), cancelled)
             failpoints.reach(UNPACKED)
-            _sync_file_system(temporary)
+            sync_file_system(temporary)
             failpoints.reach(SYNCED)
             os.rename(temporary, self._directory(chain_id))
             failpoints.reach(RENAMED)
@@ -262,7 +262,7 @@ class LayerStore:
         with self._temporary() as temporary:
             with closing(open_blob()) as blob:
                 self._unpack(temporary, diff_id, _Watched(blob, unwatched), stop)
-            _sync_file_system(temporary)
+            sync_file_system(temporary)
             done = holds.unless_held(chain_id, partial(_exchange, temporary, target))
             sync_directory(self._root)
             discard([temporary])
@@ -303,14 +303,3 @@ def _exchange(one: Path, other: Path) -> None:
     if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), 2) != 0:
         number = ctypes.get_errno()
         raise InternalError(f"exchange {one} and {other}: {os.strerror(number)}")
-
-
-def _sync_file_system(path: Path) -> None:
-    """syncfs(2): one call instead of an fsync for each of a layer's thousands of files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise InternalError(f"syncfs {path}: {os.strerror(number)}")
-    finally:
-        os.close(descriptor)

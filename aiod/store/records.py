@@ -62,7 +62,7 @@ class ContainerRecord(msgspec.Struct, frozen=True):
     """One container: what it was asked to be, and its last known state.
 
     `name` has no slash; `layers` are chain ids, bottom first; `network_mode` is the mode in
-    effect, which `host.NetworkMode` may leave to the default.
+    effect, which `host.NetworkMode` may leave to the default; `snapshotter` is who made its root.
     """
 
     id: str
@@ -80,6 +80,7 @@ class ContainerRecord(msgspec.Struct, frozen=True):
     hostname: str
     log_path: str
     state: RunState = RunState()
+    snapshotter: str = "overlay"
 
 
 class ExecRecord(msgspec.Struct, frozen=True):
