@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks.peers import RuncBundle
+from benchmarks.peers import OciBundle
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine
 from tests.support.http import Api
@@ -136,9 +136,9 @@ def engine_figures(engine: Engine, runs: int, parallel: int) -> Figures:
     )
 
 
-def runc_figures(bundle: RuncBundle, version: str, runs: int) -> Figures:
-    """The floor: `runc run`, nothing around it."""
+def bundle_figures(bundle: OciBundle, runs: int) -> Figures:
+    """The floor: an OCI runtime's `run`, nothing around it."""
     for _ in range(3):
         bundle.run()
     p50, p90 = percentiles([timed(bundle.run) for _ in range(runs)])
-    return Figures("runc run", version, p50, p90)
+    return Figures(f"{bundle.runtime} run", bundle.version(), p50, p90)

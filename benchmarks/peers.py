@@ -1,4 +1,4 @@
-"""What runs beside aiod: Podman's Docker-compatible service, and `runc run` without an engine.
+"""What runs beside aiod: Podman's Docker-compatible service, and runc and crun without an engine.
 
 Owns how those two are started and cleaned up; must not know what is measured.
 """
@@ -54,28 +54,39 @@ class PodmanService(Engine):
         shutil.rmtree(self.base, ignore_errors=True)
 
 
-class RuncBundle:
-    """A directory that `runc run` takes: a root filesystem and a config without network."""
+class OciBundle:
+    """A directory that an OCI runtime's `run` takes: a root filesystem, no network."""
 
-    def __init__(self, base: Path, rootfs_tar: bytes, command: list[str]) -> None:
+    def __init__(self, base: Path, runtime: str, rootfs_tar: bytes, command: list[str]) -> None:
+        self.runtime = runtime
         self._base = base
-        self._runc = find("runc") or "runc"
+        self._program = find(runtime) or runtime
         self._count = 0
         rootfs = base / "rootfs"
         rootfs.mkdir(parents=True)
         subprocess.run(["tar", "-x", "-C", str(rootfs)], input=rootfs_tar, check=True)
-        subprocess.run([self._runc, "spec"], cwd=base, check=True)
+        subprocess.run([self._program, "spec"], cwd=base, check=True)
         config = json.loads((base / "config.json").read_text())
         config["process"]["terminal"] = False
         config["process"]["args"] = command
         (base / "config.json").write_text(json.dumps(config))
 
+    def version(self) -> str:
+        """As `--version` says."""
+        command = [self._program, "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        return said.stdout.split()[2]
+
     def run(self) -> None:
         """Create, start, wait and delete one container."""
         self._count += 1
         name = f"{self._base.name}-{self._count}"
-        command = [self._runc, "--root", str(self._base / "state"), "run", name]
-        subprocess.run(command, cwd=self._base, check=True, stdin=subprocess.DEVNULL)
+        command = [self._program, "--root", str(self._base / "state"), "run", name]
+        done = subprocess.run(
+            command, cwd=self._base, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
 
     def clean_up(self) -> None:
         """Remove the bundle."""

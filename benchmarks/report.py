@@ -3,54 +3,106 @@
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from benchmarks.measure import Figures
+
+class Measured(Protocol):
+    """What one engine did: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def engine(self) -> str:
+        """Whose figures these are."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        ...
+
+
+F = TypeVar("F", bound=Measured)
+
+
+@dataclass(frozen=True)
+class Row(Generic[F]):
+    """One measurement: what it is, how to read it, and whether more is better.
+
+    Where neither is, as with a count, nothing is compared.
+    """
+
+    title: str
+    value: Callable[[F], float | None]
+    more_is_better: bool = False
+    compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measurement: what it is, how to read it, and whether more is better."""
+class Absent:
+    """A peer that was asked for and is not among the figures."""
 
-    title: str
-    value: Callable[[Figures], float | None]
-    more_is_better: bool = False
+    name: str
+    reason: str
 
 
-ROWS = [
-    Row("create + start + wait of `/bin/true`, p50, ms", lambda one: one.run_p50_ms),
-    Row("the same, p90, ms", lambda one: one.run_p90_ms),
-    Row("containers per second, 16 at once", lambda one: one.per_second_at_16, True),
-    Row("shim PSS with 50 running, median, MiB", lambda one: one.shim_pss_mib),
-    Row("list of 100 containers, p50, ms", lambda one: one.list_100_ms),
-]
+@dataclass(frozen=True)
+class Report(Generic[F]):
+    """All that is told of one run of one benchmark."""
+
+    introduction: str
+    rows: Sequence[Row[F]]
+    figures: Sequence[F]
+    absent: Sequence[Absent]
+
+    def table(self) -> str:
+        """In Markdown; the last column says how many times better aiod is than dockerd."""
+        figures = self.figures
+        ours = next((one for one in figures if one.engine == "aiod"), None)
+        theirs = next((one for one in figures if one.engine == "dockerd"), None)
+        lines = [["", *(f"{one.engine} {one.version}" for one in figures)]]
+        lines.append(["---", *["---:"] * len(figures)])
+        lines += [[row.title, *(_cell(row.value(one)) for one in figures)] for row in self.rows]
+        if ours and theirs:
+            last = [_ratio(row, ours, theirs) for row in self.rows]
+            for line, cell in zip(lines, ["aiod better than dockerd", "---:", *last], strict=True):
+                line.append(cell)
+        text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        return text + "".join(
+            f"\nNot measured: {one.name} ({one.reason}).\n" for one in self.absent
+        )
+
+    def write(self, directory: Path, name: str) -> str:
+        """Write `name`.md and, for programs, `name`.json in lower case; returns the former."""
+        machine = _machine()
+        text = (
+            f"# Figures\n\n{self.introduction}\n{machine['date']}, Linux {machine['kernel']}, "
+            f"{machine['cpus']} CPUs, Python {machine['python']}.\n\n{self.table()}"
+        )
+        (directory / f"{name}.md").write_text(text)
+        document = {
+            "machine": machine,
+            "figures": [asdict(one) for one in self.figures],
+            "absent": [asdict(one) for one in self.absent],
+        }
+        target = directory / f"{name.lower()}.json"
+        target.write_text(json.dumps(document, indent=2) + "\n")
+        return text
 
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _ratio(row: Row, ours: Figures, theirs: Figures) -> str:
+def _ratio(row: Row[F], ours: F, theirs: F) -> str:
     mine, other = row.value(ours), row.value(theirs)
-    if mine is None or other is None:
+    if mine is None or other is None or not row.compared or not (mine and other):
         return ""
     return f"{mine / other if row.more_is_better else other / mine:.1f} times"
-
-
-def table(figures: list[Figures]) -> str:
-    """A Markdown table; the last column says how many times better aiod is than dockerd."""
-    ours = next(one for one in figures if one.engine == "aiod")
-    theirs = next((one for one in figures if one.engine == "dockerd"), None)
-    head = ["", *(f"{one.engine} {one.version}" for one in figures)]
-    lines = [[*head, "aiod better than dockerd"] if theirs else head]
-    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
-    for row in ROWS:
-        cells = [row.title, *(_cell(row.value(one)) for one in figures)]
-        lines.append([*cells, _ratio(row, ours, theirs)] if theirs else cells)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _machine() -> dict[str, str | int]:
@@ -60,21 +112,3 @@ def _machine() -> dict[str, str | int]:
         "cpus": os.cpu_count() or 0,
         "python": platform.python_version(),
     }
-
-
-def write(figures: list[Figures], directory: Path) -> str:
-    """Write RESULTS.md and results.json; returns the former's text."""
-    machine = _machine()
-    text = (
-        "# Figures\n\n"
-        "Written by `python -m benchmarks.run`. Every engine runs the same root filesystem with\n"
-        "network `none`, and is asked by the same blocking client over its unix socket;\n"
-        "containers are removed off the clock, except in the throughput. `runc run` is a process\n"
-        "for each container on a plain directory, with no engine and no overlay.\n\n"
-        f"{machine['date']}, Linux {machine['kernel']}, {machine['cpus']} CPUs, "
-        f"Python {machine['python']}.\n\n"
-    ) + table(figures)
-    (directory / "RESULTS.md").write_text(text)
-    document = {"machine": machine, "figures": [asdict(one) for one in figures]}
-    (directory / "results.json").write_text(json.dumps(document, indent=2) + "\n")
-    return text

@@ -1,84 +1,106 @@
-"""One command for all figures: `python -m benchmarks.run`, as root."""
+"""Containers beside dockerd, Podman, runc and crun: `python -m benchmarks.run`, as root."""
 
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import measure, report
-from benchmarks.peers import PodmanService, RuncBundle
+from benchmarks import measure
+from benchmarks.measure import Figures
+from benchmarks.peers import OciBundle, PodmanService
+from benchmarks.report import Absent, Report, Row
 from tests.support import rootfs
 from tests.support.binaries import find
 from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
 from tests.support.engine import Engine
 
+ROWS = [
+    Row[Figures]("create + start + wait of `/bin/true`, p50, ms", lambda one: one.run_p50_ms),
+    Row[Figures]("the same, p90, ms", lambda one: one.run_p90_ms),
+    Row[Figures]("containers per second, 16 at once", lambda one: one.per_second_at_16, True),
+    Row[Figures]("shim PSS with 50 running, median, MiB", lambda one: one.shim_pss_mib),
+    Row[Figures]("list of 100 containers, p50, ms", lambda one: one.list_100_ms),
+]
 
-def _measure_engine(engine: Engine, archive: bytes, quick: bool) -> measure.Figures:
-    try:
-        engine.start()
-        engine.load(archive)
-        slow = engine.name != "aiod"
-        runs, parallel = (10, 32) if quick else (50, 64 if slow else 320)
-        return measure.engine_figures(engine, runs, parallel)
-    finally:
-        engine.destroy()
-
-
-def _podman_waits(engine: PodmanService, archive: bytes, quick: bool) -> measure.Figures | None:
-    """Podman as far as this machine lets it run; the reason is printed, the others go on."""
-    try:
-        return _measure_engine(engine, archive, quick)
-    except Exception as error:
-        print(f"podman is left out: {error}", file=sys.stderr)
-        return None
+_INTRODUCTION = """\
+Written by `python -m benchmarks.run`. Every engine runs the same root filesystem with
+network `none`, and is asked by the same blocking client over its unix socket;
+containers are removed off the clock, except in the throughput. `runc run` and `crun run` are
+a process for each container on a plain directory, with no engine and no overlay.
+"""
 
 
-def _figures(scratch: Path, quick: bool, peers: list[str]) -> Iterator[measure.Figures]:
-    layer = rootfs.busybox_tar()
-    archive = rootfs.docker_archive(measure.IMAGE, [layer])
-    print("aiod …", file=sys.stderr)
-    yield _measure_engine(AiodDaemon(scratch / "a"), archive, quick)
-    if "dockerd" in peers and find("dockerd"):
-        print("dockerd …", file=sys.stderr)
-        yield _measure_engine(Dockerd(scratch / "d"), archive, quick)
-    if "podman" in peers and find("podman"):
-        print("podman …", file=sys.stderr)
-        one = _podman_waits(PodmanService(scratch / "p"), archive, quick)
-        if one is not None:
-            yield one
-    if "runc" in peers and (runc := find("runc")):
-        print("runc …", file=sys.stderr)
-        said = subprocess.run([runc, "--version"], capture_output=True, text=True, check=True)
-        bundle = RuncBundle(scratch / "aiod-bench", layer, ["/bin/true"])
+class Bench:
+    """All measurements, of aiod and of those peers that run on this machine."""
+
+    def __init__(self, scratch: Path, quick: bool) -> None:
+        self._scratch = scratch
+        self._quick = quick
+        self._layer = rootfs.busybox_tar()
+        self._archive = rootfs.docker_archive(measure.IMAGE, [self._layer])
+
+    def measure(self, name: str) -> Figures:
+        """One peer, or aiod."""
+        engines: dict[str, Callable[[Path], Engine]] = {
+            "aiod": AiodDaemon,
+            "dockerd": Dockerd,
+            "podman": PodmanService,
+        }
+        base = self._scratch / name
+        return self._engine(engines[name](base)) if name in engines else self._runtime(name)
+
+    def _engine(self, engine: Engine) -> Figures:
         try:
-            version = said.stdout.split()[2]
-            yield measure.runc_figures(bundle, version, 10 if quick else 50)
+            engine.start()
+            engine.load(self._archive)
+            parallel = 320 if engine.name == "aiod" else 64
+            runs, parallel = (10, 32) if self._quick else (50, parallel)
+            return measure.engine_figures(engine, runs, parallel)
+        finally:
+            engine.destroy()
+
+    def _runtime(self, name: str) -> Figures:
+        bundle = OciBundle(self._scratch / f"aiod-bench-{name}", name, self._layer, ["/bin/true"])
+        try:
+            return measure.bundle_figures(bundle, 10 if self._quick else 50)
         finally:
             bundle.clean_up()
+
+
+def _all(bench: Bench, peers: list[str]) -> Report[Figures]:
+    """Whoever cannot run here is left out with the reason; aiod may not."""
+    print("aiod …", file=sys.stderr)
+    figures, absent = [bench.measure("aiod")], []
+    for name in peers:
+        print(f"{name} …", file=sys.stderr)
+        if find(name) is None:
+            absent.append(Absent(name, "not installed"))
+            continue
+        try:
+            figures.append(bench.measure(name))
+        except Exception as error:
+            absent.append(Absent(name, f"does not run here: {error}"))
+    return Report(_INTRODUCTION, ROWS, figures, absent)
 
 
 def main() -> int:
     """Measure, print the table, and write RESULTS.md and results.json unless --quick."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs; write nothing")
-    parser.add_argument("--peers", nargs="*", default=["dockerd", "podman", "runc"])
+    parser.add_argument("--peers", nargs="*", default=["dockerd", "podman", "runc", "crun"])
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root")
     scratch = Path(tempfile.mkdtemp(prefix="ab", dir="/tmp"))
     try:
-        figures = list(_figures(scratch, options.quick, options.peers))
+        report = _all(Bench(scratch, options.quick), options.peers)
     finally:
         shutil.rmtree(scratch)
-    if options.quick:
-        print(report.table(figures))
-    else:
-        print(report.write(figures, Path(__file__).parent))
+    print(report.table() if options.quick else report.write(Path(__file__).parent, "RESULTS"))
     return 0
 
 
