@@ -95,7 +95,7 @@ class Report(Generic[F]):
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
 def _ratio(row: Row[F], ours: F, theirs: F) -> str:
