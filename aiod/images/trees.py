@@ -25,8 +25,9 @@ Sums = Mapping[int, int]  # checksums of regular files by inode
 class ContentSum:
     """A checksum of a file that holes and zeros make no difference to.
 
-    It is over the numbers and bytes of those chunks of a mebibyte that are not all zeros, so
-    that a file of terabytes of nothing takes no time.
+    It is over the numbers and bytes, up to the last that is not zero, of those chunks of a
+    mebibyte that are not all zeros, so that a file of terabytes of nothing takes no time, and
+    a small one no more than its bytes.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,6 @@ class ContentSum:
         self._chunk = 0
         self._end = 0
         self._crc = 0
-        self._nothing = True
 
     def update(self, offset: int, data: bytes) -> None:
         """The next bytes, at an offset not below the end of those before."""
@@ -50,20 +50,19 @@ class ContentSum:
             position += size
 
     def _piece(self, start: int, piece: bytes) -> None:
-        if self._nothing and piece == _ZERO[: len(piece)]:
-            return  # still all zeros: they count when something follows
+        if not piece[-1]:  # zeros count once something follows
+            if piece == _ZERO[: len(piece)]:
+                return
+            piece = piece.rstrip(b"\0")
         if start > self._end:
             self._crc = zlib.crc32(_ZERO[: start - self._end], self._crc)
         self._crc = zlib.crc32(piece, self._crc)
         self._end = start + len(piece)
-        self._nothing = False
 
     def _next(self, chunk: int) -> None:
-        if not self._nothing:
-            if self._end < CHUNK:
-                self._crc = zlib.crc32(_ZERO[self._end :], self._crc)
+        if self._end:
             self._sum = zlib.crc32(_CHUNK.pack(self._chunk, self._crc), self._sum)
-        self._chunk, self._end, self._crc, self._nothing = chunk, 0, 0, True
+        self._chunk, self._end, self._crc = chunk, 0, 0
 
     def value(self) -> int:
         """Of all bytes so far; nothing can be added any more."""
