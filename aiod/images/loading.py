@@ -49,6 +49,13 @@ class Stores:
         """The same, holding in `lease` whatever is written, found or asked for."""
         return Stores(self.content.leased(lease), self.layers.leased(lease), self.limits)
 
+    def lacks(self, blobs: Iterable[str], chains: Iterable[str]) -> list[str]:
+        """Those of the blobs and layers that are not here, in words; blocking."""
+        content, layers = self.content, self.layers
+        return [f"blob {name}" for name in sorted(blobs) if content.size(name) is None] + [
+            f"layer {name}" for name in chains if not layers.diff(name).is_dir()
+        ]
+
 
 async def spool(body: AsyncIterable[bytes], file: IO[bytes], limits: Limits) -> None:
     """Write a request's body to `file`. Raises InvalidParameterError beyond the limit."""

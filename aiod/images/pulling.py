@@ -227,7 +227,7 @@ class _Fetching:
     async def run(self) -> ImageRecord:
         """The image, not yet recorded, its names and times still to be filled in."""
         wanted = self._resolved.document.config
-        if (known := self._known(wanted.digest)) is not None:
+        if (known := await self._known(wanted.digest)) is not None:
             return known
         data = await self._config(wanted)
         stored = await self._layers(_planned(decode_config(data), self._resolved.document.layers))
@@ -236,12 +236,14 @@ class _Fetching:
         size = sum(size for _, size in stored)
         return ImageRecord(wanted.digest, manifest, len(data), size, records, (), 0, 0)
 
-    def _known(self, image_id: str) -> ImageRecord | None:
-        """An image that is here, and now stays while it is pulled."""
+    async def _known(self, image_id: str) -> ImageRecord | None:
+        """An image that is wholly here, and now stays while it is pulled."""
         image = self._here.catalogue.get(image_id)
-        if image is not None:
-            self._here.lease.hold(*image.needs())
-        return self._here.catalogue.get(image_id)
+        if image is None:
+            return None
+        self._here.lease.hold(*image.needs())
+        lost = await asyncio.to_thread(self._here.stores.lacks, image.blobs(), image.chains())
+        return None if lost else self._here.catalogue.get(image_id)
 
     async def _config(self, wanted: Descriptor) -> bytes:
         if wanted.size > LARGEST_DOCUMENT:

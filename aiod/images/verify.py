@@ -226,10 +226,7 @@ class Verifier:
         self, blobs: Iterable[str], chains: Iterable[str], stop: threading.Event
     ) -> list[str]:
         """What is not there, in the words of the report."""
-        content, layers = self.stores.content, self.stores.layers
-        return [f"blob {name}" for name in sorted(blobs) if content.size(name) is None] + [
-            f"layer {name}" for name in chains if not layers.diff(name).is_dir()
-        ]
+        return self.stores.lacks(blobs, chains)
 
 
 def _lost(missing: Sequence[str]) -> str:

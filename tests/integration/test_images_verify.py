@@ -17,6 +17,8 @@ from aiod.store.images import ImageRepository
 from tests.support import rootfs
 from tests.support.daemon import AiodDaemon
 from tests.support.layertars import directory, layer, link, member
+from tests.support.pulling import skopeo_push
+from tests.support.registry import Registry
 
 ARCHIVE = rootfs.docker_archive(
     "v:1",
@@ -134,6 +136,26 @@ async def test_a_damaged_blob_is_found_and_taken_away(tmp_path: Path) -> None:
         assert not blob.exists()
         await loaded(images)
         assert not await problems(images)
+
+
+def test_a_blob_taken_away_comes_back_with_the_next_pull(
+    daemon: AiodDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "v.tar").write_bytes(ARCHIVE)
+    with Registry(tmp_path / "registry") as registry, daemon.api() as api:
+        skopeo_push(registry, "v:1", tmp_path / "v.tar")
+        name = f"{registry.address}/v:1"
+        api.send("POST", "/images/create", fromImage=name)
+        whole = set(daemon.paths.blobs.iterdir())
+        rotten = max(whole, key=lambda path: path.stat().st_size)
+        _rot(rotten)
+        lines = api.send("POST", "/aiod/images/verify", repair=1).body.splitlines()
+        assert json.loads(lines[-1])["summary"]["problems"] == 2
+        assert not rotten.exists()
+        api.send("POST", "/images/create", fromImage=name)
+        lines = api.send("POST", "/aiod/images/verify").body.splitlines()
+        assert json.loads(lines[-1])["summary"]["problems"] == 0
+        assert set(daemon.paths.blobs.iterdir()) == whole
 
 
 async def test_what_is_missing(tmp_path: Path) -> None:
