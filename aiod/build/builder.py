@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from aiod.build import cache, comments, running
+from aiod.build import cache, comments, running, volumes
 from aiod.build.arguments import BuildArguments
 from aiod.build.containers import BuildContainers
 from aiod.build.context import Context
@@ -268,8 +268,9 @@ class Builder:
                 "nothing was copied into scratch yet"
             )
         async with (
-            self._scripts(instruction) as binds,
-            self._container(run, binds) as container,
+            self._scripts(instruction) as scripts,
+            volumes.prepared(self._workspace, image, run.volumes or ()) as mounted,
+            self._container(run, [*mounted, *scripts]) as container,
         ):
             code = await self._containers.run(container, self._output)
             if code:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class NativeSnapshotter:
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o755, parents=True)
         making.chmod(0o755)
-        _Copy(os.fsencode(making)).run(stack)
+        _Copy(os.fsencode(making)).run(stack.layers)
         (stack.own / "copied").write_bytes(b"")
         sync_file_system(making)
         making.rename(stack.own / "root")
@@ -73,6 +74,14 @@ def _copied_ns(stack: Stack) -> int:
         return 0
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy one directory with all that is below it to `target`, which is made."""
+    made, origin = os.fsencode(target), os.fsencode(source)
+    os.mkdir(made, 0o700)
+    _dress(stacked.Seen(b"", origin, os.stat(origin)), made)
+    _Copy(made).run((source,))
+
+
 class _Copy:
     """One copy of a stack below `target`."""
 
@@ -80,9 +89,9 @@ class _Copy:
         self._target = target
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def run(self, stack: Stack) -> None:
+    def run(self, layers: Sequence[Path]) -> None:
         directories: list[tuple[bytes, os.stat_result]] = []
-        for one in stacked.walk([os.fsencode(layer) for layer in stack.layers]):
+        for one in stacked.walk([os.fsencode(layer) for layer in layers]):
             path = self._target + b"/" + one.path
             if stat.S_ISDIR(one.status.st_mode):
                 os.mkdir(path, 0o700)
