@@ -15,7 +15,7 @@ from aiod.build import cache, comments, running, volumes
 from aiod.build.arguments import BuildArguments
 from aiod.build.containers import BuildContainers
 from aiod.build.context import Context
-from aiod.build.errors import CommandFailedError
+from aiod.build.errors import CommandFailedError, CopyError
 from aiod.build.options import BuildOptions
 from aiod.build.output import Output
 from aiod.build.program import Program, Stage, find_stage, read_triggers
@@ -206,8 +206,8 @@ class Builder:
             async with self._changed() as tree:
                 try:
                     await tree.copy(taken, instruction, state.run.working_dir)
-                except AiodError as error:
-                    raise type(error)(f"{instruction.name} failed: {error.message}") from error
+                except CopyError as error:
+                    raise InvalidParameterError(f"failed to copy files: {error.message}") from error
                 await self._derive(told, "", await tree.written())
 
     @contextlib.asynccontextmanager
@@ -236,6 +236,10 @@ class Builder:
         place = find_stage([stage for stage, _ in self._done], name)
         if place is not None:
             return self._done[place][1].image
+        if name.isascii() and name.isdigit():
+            current = int(name[:6]) == len(self._done)
+            reason = "refers to current build stage" if current else "index out of bounds"
+            raise InvalidParameterError(f"invalid from flag value {name}: {reason}")
         try:
             return await self._image(name)
         except AiodError as error:

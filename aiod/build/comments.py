@@ -7,6 +7,7 @@ history.
 from collections.abc import Callable, Sequence
 
 from aiod.images.config import Healthcheck, RunConfig
+from aiod.images.dockerfile import ports
 from aiod.images.dockerfile.instructions import Instruction
 from aiod.images.dockerfile.runconfig import DEFAULT_SHELL
 
@@ -60,6 +61,11 @@ def _plain(instruction: Instruction, config: RunConfig) -> str:
     return f"{instruction.name} {' '.join(instruction.arguments)}"
 
 
+def _expose(instruction: Instruction, config: RunConfig) -> str:
+    found = {port for spec in instruction.arguments for port in ports.exposed(spec)}
+    return f"EXPOSE {' '.join(sorted(found))}"
+
+
 def _volume(instruction: Instruction, config: RunConfig) -> str:
     return f"VOLUME [{' '.join(instruction.arguments)}]"
 
@@ -105,7 +111,7 @@ _COMMENTS: dict[str, Callable[[Instruction, RunConfig], str]] = {
     "cmd": lambda _, config: f"CMD {_quoted_list(config.cmd)}",
     "entrypoint": lambda _, config: f"ENTRYPOINT {_quoted_list(config.entrypoint)}",
     "env": _pairs,
-    "expose": _plain,
+    "expose": _expose,
     "healthcheck": _healthcheck,
     "label": _pairs,
     "maintainer": _plain,

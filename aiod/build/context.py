@@ -51,6 +51,8 @@ class Context:
             raise InvalidParameterError(
                 f"Cannot locate specified Dockerfile: {name or DEFAULT_DOCKERFILE}"
             )
+        if not text:
+            raise InvalidParameterError(f"the Dockerfile ({found}) cannot be empty")
         ignore = self._text(f"{found}{dockerignore.FILE}")
         if ignore is None:
             ignore = self._text(dockerignore.FILE)

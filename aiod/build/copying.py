@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from aiod.build import beneath
 from aiod.build.beneath import Owner
+from aiod.build.errors import CopyError
 from aiod.build.placing import Placer
 from aiod.build.sources import Found, described, open_file
 from aiod.build.unpacking import is_tar, unpack_below
@@ -52,7 +53,10 @@ class Copier:
     def copy(self, sources: Sequence[Found], target: str, manner: Manner) -> None:
         """Put every source at, or in, `target`. Raises AiodError and Cancelled."""
         for source in sources:
-            self._copy(source, target, manner)
+            try:
+                self._copy(source, target, manner)
+            except InvalidParameterError as error:
+                raise CopyError(error.message) from error
 
     def _copy(self, source: Found, target: str, manner: Manner) -> None:
         path = beneath.resolve(self._root, os.fsencode(target))

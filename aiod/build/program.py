@@ -89,7 +89,7 @@ def parse_dockerfile(text: str) -> Program:
     """Read a Dockerfile. Raises InvalidParameterError with dockerd's words."""
     lines = logical_lines(text.removeprefix("\ufeff"))
     if not lines:
-        raise InvalidParameterError("the Dockerfile cannot be empty: file with no instructions")
+        raise InvalidParameterError("failed to parse Dockerfile: file with no instructions")
     before: list[Instruction] = []
     stages: list[tuple[Instruction, list[Instruction]]] = []
     for line in lines:
@@ -101,7 +101,7 @@ def parse_dockerfile(text: str) -> Program:
         elif instruction.keyword == "arg":
             before.append(instruction)
         else:
-            raise _located(line, "no build stage in current context")
+            raise InvalidParameterError("no build stage in current context")
     if not stages:
         raise InvalidParameterError("no build stage in current context")
     return Program(tuple(before), tuple(Stage(origin, tuple(rest)) for origin, rest in stages))

@@ -53,7 +53,10 @@ class Source:
             raise InvalidParameterError(f"forbidden path outside the build context: {asked} ()")
         if not _WILD.search(path):
             return [self.one(os.fsencode(path))]
-        matches = matcher(path)
+        try:
+            matches = matcher(path)
+        except InvalidParameterError:
+            return []  # as dockerd, for which nothing matches then
         return [
             self.one(below)
             for below in beneath.walk(self._root, b".")
@@ -72,8 +75,16 @@ class Source:
         name = posixpath.basename(posixpath.normpath(path))
         if not stat.S_ISDIR(status.st_mode):
             return Found(self._root, name, resolved, "file:" + self._digest(resolved))
-        sums = sorted(self._digest(below) for below in beneath.walk(self._root, resolved))
+        paths = [] if resolved == b"." else [resolved]
+        sums = sorted(map(self._followed, [*paths, *beneath.walk(self._root, resolved)]))
         return Found(self._root, name, resolved, joined_digest("dir", sums))
+
+    def _followed(self, path: bytes) -> str:
+        """The digest of what a path leads to, or else the path, as Docker has it."""
+        resolved = beneath.resolve(self._root, path)
+        if resolved == b"." or beneath.status(self._root, resolved) is None:
+            return os.fsdecode(path)
+        return self._digest(resolved)
 
     def _digest(self, path: bytes) -> str:
         entry = described(self._root, path, path)

@@ -154,10 +154,6 @@ def _places(text: str, line: Line) -> Arguments:
     array = _json_array(text)
     words = tuple(split_words(text, line.escape)) if array is None else array
     name = line.keyword.upper()
-    if not words:
-        raise InvalidParameterError(
-            f"{name} requires at least two arguments, but no arguments were provided"
-        )
     if len(words) < 2:
         raise InvalidParameterError(
             f"{name} requires at least two arguments, but only one was provided. "
@@ -169,9 +165,7 @@ def _places(text: str, line: Line) -> Arguments:
 def _base(text: str, line: Line) -> Arguments:
     words = tuple(text.split())
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
-        raise InvalidParameterError(
-            "FROM requires either one or three arguments, like FROM image or FROM image AS name"
-        )
+        raise InvalidParameterError("FROM requires either one or three arguments")
     return words, False
 
 

@@ -201,8 +201,9 @@ def _workdir(config: RunConfig, instruction: Instruction) -> RunConfig:
     asked = instruction.arguments[0]
     if not asked:
         raise InvalidParameterError("cannot normalize nothing")
-    joined = posixpath.normpath(posixpath.join("/", config.working_dir, asked))
-    return msgspec.structs.replace(config, working_dir="/" + joined.lstrip("/"))
+    if not asked.startswith("/"):  # else it is kept as it is written
+        asked = "/" + posixpath.normpath(posixpath.join("/", config.working_dir, asked)).lstrip("/")
+    return msgspec.structs.replace(config, working_dir=asked)
 
 
 def _maintainer(config: RunConfig, instruction: Instruction) -> RunConfig:
