@@ -19,6 +19,7 @@ from aiod.build.options import BuildOptions
 from aiod.errors import AiodError, InvalidParameterError, UnsupportedError
 from aiod.images.model import ProgressMessage
 from aiod.images.reference import normalize, parse
+from aiod.images.registry.credentials import by_registry
 from aiod.store.models import HostConfig, Ulimit
 
 T = TypeVar("T")
@@ -73,6 +74,15 @@ class _Stream:
         """Text for a person."""
         if text:
             await self._send(ProgressMessage(stream=text))
+
+    async def complain(self, text: str) -> None:
+        """Text in red, as dockerd colours what commands write to standard error."""
+        if text:
+            await self._send(ProgressMessage(stream=f"\x1b[91m{text}\x1b[0m"))
+
+    async def progress(self, message: ProgressMessage) -> None:
+        """A line of a pull's."""
+        await self._send(message)
 
     async def image(self, image_id: str) -> None:
         """An id for programs."""
@@ -149,6 +159,7 @@ def _options(call: Call, query: dict[str, str]) -> BuildOptions:
         arguments=_json(query, "buildargs", dict[str, str | None], {}),
         labels=_json(query, "labels", dict[str, str], {}),
         host=_host(call, query),
+        credentials=by_registry(call.request.headers.get("X-Registry-Config", "")),
     )
 
 

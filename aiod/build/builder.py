@@ -13,6 +13,7 @@ import msgspec
 
 from aiod.build import cache, comments, running, volumes
 from aiod.build.arguments import BuildArguments
+from aiod.build.bases import Bases
 from aiod.build.containers import BuildContainers
 from aiod.build.context import Context
 from aiod.build.errors import CommandFailedError, CopyError
@@ -29,13 +30,15 @@ from aiod.images.compression import Limits
 from aiod.images.config import ImageConfig, RunConfig
 from aiod.images.deriving import Step, Write
 from aiod.images.dockerfile.instructions import Instruction
-from aiod.images.dockerfile.runconfig import apply, environment, expanded
+from aiod.images.dockerfile.runconfig import apply, environment, expanded, inherited_check
 from aiod.images.dockerfile.words import expand
 from aiod.images.model import ImageRecord
 from aiod.images.platform import MACHINE
 from aiod.images.service import ImageService
 
 SCRATCH = "scratch"
+_GAP = "[WARNING]: Empty continuation line found in"
+_GAPS = "[WARNING]: Empty continuation lines will become errors in a future release."
 
 
 class Builder:
@@ -58,6 +61,7 @@ class Builder:
         self._options = options
         self._output = output
         self._limits = limits
+        self._bases = Bases(images, options.credentials, pull=options.pull)
         self._arguments = BuildArguments(options.arguments)
         self._done: list[tuple[Stage, StageState]] = []
         self._count = 0
@@ -74,6 +78,7 @@ class Builder:
     async def build(self, program: Program) -> ImageRecord:
         """Do all of it; the image of the last stage. Raises AiodError."""
         self._total = program.steps
+        await self._warn_of_gaps(program)
         for instruction in program.globals:
             await self._announce(instruction)
             self._declare_global(instruction)
@@ -87,6 +92,12 @@ class Builder:
         if image is None:
             raise InvalidParameterError("No image was generated. Is your Dockerfile empty?")
         return image
+
+    async def _warn_of_gaps(self, program: Program) -> None:
+        gaps = [one.line.text for one in program.instructions() if one.line.gap]
+        if gaps:
+            lines = "".join(f"    {text}\n" for text in gaps)
+            await self._output.complain(f"{_GAP}:\n{lines}{_GAPS}\n")
 
     async def _tell(self, text: str) -> None:
         await self._output.tell(text)
@@ -127,12 +138,8 @@ class Builder:
         _check_platform(platform or self._options.platform)
         if name == SCRATCH:
             return None, ImageConfig()
-        image = await self._image(name)
+        image = await self._bases.find(name, self._output)
         return image, await self._config(image)
-
-    async def _image(self, name: str) -> ImageRecord:
-        """An image by name. Raises NotFoundError."""
-        return await self._images.resolve(name)
 
     async def _config(self, image: ImageRecord | None) -> ImageConfig:
         return await self._images.config(image) if image else ImageConfig()
@@ -163,10 +170,10 @@ class Builder:
         if instruction.keyword == "healthcheck":
             await self._tell_replaced_check()
         after = apply(state.run, instruction, keep_command=state.command_set)
-        state.run = after
         if instruction.keyword == "maintainer":
             state.author = instruction.arguments[0]
         text = comments.comment(instruction, after)
+        state.run = inherited_check(after, state.run)
         await self._commit(_with_command(after, comments.nop(after, text)))
         if instruction.keyword == "cmd":
             state.command_set = bool(instruction.arguments)
@@ -216,9 +223,15 @@ class Builder:
             source = self._context.source
             if origin := instruction.flags.get("from", ""):
                 image = await self._origin(origin)
-                source = Source(await stack.enter_async_context(self._workspace.opened(image)))
+                root = await stack.enter_async_context(self._workspace.opened(image))
+                source = Source(root, of_image=True)
             taker = Taker(
-                instruction, self._variables(), source, self._workspace, self._limits.size
+                instruction,
+                self._variables(),
+                source,
+                self._workspace,
+                self._limits.size,
+                self._output,
             )
             yield await stack.enter_async_context(taker.taken())
 
@@ -241,7 +254,7 @@ class Builder:
             reason = "refers to current build stage" if current else "index out of bounds"
             raise InvalidParameterError(f"invalid from flag value {name}: {reason}")
         try:
-            return await self._image(name)
+            return await self._bases.find(name, self._output)
         except AiodError as error:
             raise type(error)(f"invalid from flag value {name}: {error.message}") from None
 

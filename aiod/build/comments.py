@@ -7,7 +7,6 @@ history.
 from collections.abc import Callable, Sequence
 
 from aiod.images.config import Healthcheck, RunConfig
-from aiod.images.dockerfile import ports
 from aiod.images.dockerfile.instructions import Instruction
 from aiod.images.dockerfile.runconfig import DEFAULT_SHELL
 
@@ -62,8 +61,7 @@ def _plain(instruction: Instruction, config: RunConfig) -> str:
 
 
 def _expose(instruction: Instruction, config: RunConfig) -> str:
-    found = {port for spec in instruction.arguments for port in ports.exposed(spec)}
-    return f"EXPOSE {' '.join(sorted(found))}"
+    return f"EXPOSE {' '.join(sorted(instruction.arguments))}"
 
 
 def _volume(instruction: Instruction, config: RunConfig) -> str:
@@ -72,7 +70,8 @@ def _volume(instruction: Instruction, config: RunConfig) -> str:
 
 def _healthcheck(instruction: Instruction, config: RunConfig) -> str:
     check = config.healthcheck or Healthcheck()
-    times = (check.interval, check.timeout, check.start_period, check.start_interval)
+    times = [check.interval, check.timeout, check.start_period]
+    times += [check.start_interval] if check.start_interval else []
     spans = " ".join(quoted(duration(time)) for time in times)
     return f"HEALTHCHECK &{{{_quoted_list(check.test)} {spans} {_quoted_rune(check.retries)}}}"
 

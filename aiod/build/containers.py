@@ -106,10 +106,11 @@ class BuildContainers:
             async with await self._containers.attach(container, _OUTPUT) as attached:
                 await self._containers.start(container)
                 decoders = {stream: _decoder() for stream in (1, 2)}
+                tell = {1: output.tell, 2: output.complain}
                 async for chunk in attached:
-                    await output.tell(decoders[chunk.stream].decode(chunk.data))
-                for decoder in decoders.values():
-                    await output.tell(decoder.decode(b"", final=True))
+                    await tell[chunk.stream](decoders[chunk.stream].decode(chunk.data))
+                for stream, decoder in decoders.items():
+                    await tell[stream](decoder.decode(b"", final=True))
             return (await waiter.result()).exit_code
         finally:
             waiter.close()

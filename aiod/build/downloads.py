@@ -18,6 +18,7 @@ from aiod.errors import InvalidParameterError
 from aiod.images.content import CHUNK
 from aiod.images.files import write_all
 
+_TOLD = 1000  # bytes of a refusal's own words
 _CONNECT_SECONDS, _SILENT_SECONDS = 30.0, 60.0
 
 
@@ -54,7 +55,8 @@ async def fetch(url: str, place: Path, limit: int, checksum: str) -> None:
         ):
             if answer.status >= 400:
                 raise InvalidParameterError(
-                    f"failed to GET {url} with status {answer.status} {answer.reason}"
+                    f"failed to GET {url} with status {answer.status} {answer.reason}: "
+                    + (await answer.content.read(_TOLD)).decode(errors="replace").strip()
                 )
             await _write(answer, place, limit, hashed)
             modified = answer.headers.get("Last-Modified", "")

@@ -3,8 +3,10 @@
 Owns the shapes; must not know HTTP.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from aiod.images.registry.credentials import Credentials
 from aiod.store.models import HostConfig
 
 
@@ -12,7 +14,7 @@ from aiod.store.models import HostConfig
 class BuildOptions:
     """One build; `tags` are names in normal form, `host` the limits of its RUN containers.
 
-    `remove` takes the container of a step that went well away, `quiet` is for the client.
+    `credentials` are by registry; `remove` announces that the container of a step has gone.
     """
 
     dockerfile: str = ""
@@ -25,3 +27,4 @@ class BuildOptions:
     arguments: dict[str, str | None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     host: HostConfig = field(default_factory=HostConfig)
+    credentials: Mapping[str, Credentials] = field(default_factory=dict)

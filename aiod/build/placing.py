@@ -103,6 +103,9 @@ class Placer:
         target = split_name(entry.link, "hard link target")
         source = self._within(target[:-1]) + target[-1]
         os.link(source, path, src_dir_fd=self._root, dst_dir_fd=self._root, follow_symlinks=False)
+        found = status(self._root, path)
+        if found is not None and not stat.S_ISLNK(found.st_mode):
+            self._finish_file(path, entry)  # as dockerd, to which the last name's is right
 
     def _regular(self, path: bytes, entry: TarEntry, read: Read) -> None:
         file = os.open(path, _CREATE, 0o600, dir_fd=self._root)

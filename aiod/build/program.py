@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aiod.errors import InvalidParameterError
-from aiod.images.dockerfile.instructions import Instruction, read
+from aiod.images.dockerfile.instructions import Instruction, ShapeError, read
 from aiod.images.dockerfile.lines import Line, logical_lines
 
 LARGEST_DOCKERFILE = 1 << 22  # bytes
@@ -50,6 +50,11 @@ class Program:
     def steps(self) -> int:
         """How many steps a build of all stages has."""
         return len(self.globals) + sum(1 + len(stage.instructions) for stage in self.stages)
+
+    def instructions(self) -> list[Instruction]:
+        """All of them, each FROM among them, in their order."""
+        stages = ([stage.origin, *stage.instructions] for stage in self.stages)
+        return [*self.globals, *(one for stage in stages for one in stage)]
 
     def until(self, target: str) -> "Program":
         """Without the stages after `target`, a name or a number. Raises InvalidParameterError."""
@@ -115,6 +120,8 @@ def read_triggers(texts: Sequence[str]) -> list[Instruction]:
 def _read(line: Line) -> Instruction:
     try:
         return read(line)
+    except ShapeError as error:
+        raise InvalidParameterError(f"failed to parse Dockerfile: {error.message}") from None
     except InvalidParameterError as error:
         raise _located(line, error.message) from None
 

@@ -34,6 +34,8 @@ def command(instruction: Instruction, run: RunConfig) -> list[str]:
     """The words of a RUN's process."""
     if instruction.is_json:
         return list(instruction.arguments)
+    if not instruction.arguments:
+        return list(run.shell or DEFAULT_SHELL)
     text, documents = instruction.arguments[0], instruction.line.heredocs
     if (script := script_of(instruction)) is not None:
         return [f"{SCRIPTS}/{script.name}"]

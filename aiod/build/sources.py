@@ -18,6 +18,7 @@ from aiod.images import layertar
 from aiod.images.content import CHUNK
 from aiod.images.layertar import TarEntry
 
+_NOT_IN_CONTEXT = "file not found in build context or excluded by .dockerignore: "
 _WILD = re.compile(r"[*?[\\]")
 _KINDS = {
     stat.S_IFREG: layertar.REGULAR, stat.S_IFDIR: layertar.DIRECTORY,
@@ -38,10 +39,11 @@ class Found:
 
 
 class Source:
-    """Everything below one directory."""
+    """Everything below one directory, which is a build context unless `of_image`."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, *, of_image: bool = False) -> None:
         self._root = root
+        self._missing = "" if of_image else _NOT_IN_CONTEXT
 
     def find(self, asked: str) -> list[Found]:
         """What a source argument means, each with its digest.
@@ -68,10 +70,7 @@ class Source:
         resolved = beneath.resolve(self._root, path)
         status = beneath.status(self._root, resolved)
         if status is None:
-            raise NotFoundError(
-                "file not found in build context or excluded by .dockerignore: "
-                f"stat {os.fsdecode(path)}: file does not exist"
-            )
+            raise NotFoundError(f"{self._missing}stat {os.fsdecode(path)}: file does not exist")
         name = posixpath.basename(posixpath.normpath(path))
         if not stat.S_ISDIR(status.st_mode):
             return Found(self._root, name, resolved, "file:" + self._digest(resolved))

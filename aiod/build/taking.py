@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiod.build import downloads
+from aiod.build.output import Output
 from aiod.build.sources import Found, Source, joined_digest
 from aiod.build.workspace import Workspace, open_root
 from aiod.errors import AiodError, InvalidParameterError
@@ -48,12 +49,14 @@ class Taker:
         source: Source,
         workspace: Workspace,
         limit: int,
+        output: Output,
     ) -> None:
         self._instruction = instruction
         self._variables = variables
         self._source = source
         self._workspace = workspace
         self._limit = limit
+        self._output = output
 
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[Taken]:
@@ -101,10 +104,11 @@ class Taker:
 
     @contextlib.asynccontextmanager
     async def _downloaded(self, url: str) -> AsyncIterator[Found]:
-        name = downloads.file_name(url, self._instruction.arguments[-1])
         checksum = self._instruction.flags.get("checksum", "")
         async with self._workspace.scratch() as scratch:
             await downloads.fetch(url, scratch / "file", self._limit, checksum)
+            name = downloads.file_name(url, self._instruction.arguments[-1])
+            await self._output.tell("\n")
             async with _found(scratch, "file") as found:
                 yield replace(found, name=os.fsencode(name), unpack=False)
 

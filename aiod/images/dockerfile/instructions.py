@@ -15,6 +15,10 @@ from aiod.images.dockerfile.lines import Line
 from aiod.images.dockerfile.words import split_words
 
 
+class ShapeError(InvalidParameterError):
+    """Arguments that cannot be told from one another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """`keyword` is in lower case; `is_json` says that the arguments came as a JSON array.
@@ -43,6 +47,7 @@ _FLAGS = {
     "from": frozenset(("platform",)),
     "healthcheck": frozenset(("interval", "timeout", "start-period", "start-interval", "retries")),
 }
+_MAY_BE_EMPTY = ("cmd", "entrypoint", "run")
 _BUILDKIT = {
     "add": frozenset(("exclude", "keep-git-dir", "link", "unpack")),
     "copy": frozenset(("exclude", "link", "parents")),
@@ -59,7 +64,7 @@ def read(line: Line) -> Instruction:
     flags, rest = line.split_flags() if keyword != "onbuild" else ({}, line.arguments)
     _check_flags(keyword, flags)
     arguments, is_json = rule(rest, line)
-    if not arguments and keyword not in ("cmd", "entrypoint"):
+    if not arguments and keyword not in _MAY_BE_EMPTY:
         raise InvalidParameterError(f"{keyword.upper()} requires at least one argument")
     return Instruction(line, keyword, arguments, is_json, flags)
 
@@ -119,16 +124,16 @@ def _pairs(text: str, line: Line) -> Arguments:
     if words and "=" not in words[0]:
         parts = re.split(r"\s+", text, maxsplit=1)
         if len(parts) < 2:
-            raise InvalidParameterError(f"{line.keyword.upper()} must have two arguments")
+            raise ShapeError(f"{line.keyword.upper()} must have two arguments")
         return tuple(parts), False
     found: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise InvalidParameterError(f'Syntax error - can\'t find = in "{word}". '
+            raise ShapeError(f'Syntax error - can\'t find = in "{word}". '
                                         "Must be of the form: name=value")  # fmt: skip
         if not key:
-            raise InvalidParameterError(f"{line.keyword.upper()} names can not be blank")
+            raise ShapeError(f"{line.keyword.upper()} names can not be blank")
         found += (key, value)
     return tuple(found), False
 

@@ -39,12 +39,16 @@ class Heredoc:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One instruction as written: `number` counts from 1, `escape` continues and quotes."""
+    """One instruction as written: `number` counts from 1, `escape` continues and quotes.
+
+    `gap` says that it goes on over an empty line.
+    """
 
     number: int
     text: str
     escape: str = DEFAULT_ESCAPE
     heredocs: tuple[Heredoc, ...] = ()
+    gap: bool = False
 
     @property
     def keyword(self) -> str:
@@ -76,11 +80,12 @@ def logical_lines(text: str) -> list[Line]:
     escape, first = _directives(rows)
     continued = re.compile(rf"([^{re.escape(escape)}])?{re.escape(escape)}[ \t]*$")
     lines: list[Line] = []
-    pending, started, number = "", 0, first
+    pending, started, number, gap = "", 0, first, False
     while number < len(rows):
         piece = rows[number]
         number += 1
         if piece.lstrip().startswith("#") or not piece.strip():
+            gap |= bool(pending) and not piece.strip()
             continue
         started = started or number
         found = continued.search(piece)
@@ -88,9 +93,11 @@ def logical_lines(text: str) -> list[Line]:
         if len(pending) > _WIDEST:
             raise InvalidParameterError(f"dockerfile line {started} is too long")
         if found is None:
-            line, number = _with_heredocs(Line(started, pending.strip(), escape), rows, number)
+            line, number = _with_heredocs(
+                Line(started, pending.strip(), escape, gap=gap), rows, number
+            )
             lines.append(line)
-            pending, started = "", 0
+            pending, started, gap = "", 0, False
     if pending.strip():
         lines.append(Line(started, pending.strip(), escape))
     return lines

@@ -151,6 +151,22 @@ def _healthcheck(config: RunConfig, instruction: Instruction) -> RunConfig:
     return msgspec.structs.replace(config, healthcheck=check)
 
 
+def inherited_check(after: RunConfig, before: RunConfig) -> RunConfig:
+    """A health check says of itself only what differs from the one before."""
+    check, old = after.healthcheck, before.healthcheck
+    if check is None or old is None or check is old:
+        return after
+    merged = Healthcheck(
+        check.test or old.test,
+        check.interval or old.interval,
+        check.timeout or old.timeout,
+        check.start_period or old.start_period,
+        check.start_interval or old.start_interval,
+        check.retries or old.retries,
+    )
+    return msgspec.structs.replace(after, healthcheck=merged)
+
+
 def _duration(flags: Mapping[str, str], name: str) -> int:
     value = nanoseconds(flags[name]) if flags.get(name) else 0
     if value and value < _SHORTEST:

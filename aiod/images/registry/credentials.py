@@ -57,8 +57,24 @@ def from_header(text: str) -> Credentials:
 
     Raises InvalidParameterError, which repeats nothing of what was sent.
     """
+    return from_json(_data(text)) if text else ANONYMOUS
+
+
+def by_registry(text: str) -> dict[str, Credentials]:
+    """Read `X-Registry-Config`: an `AuthConfig` for each registry that the client has one for.
+
+    Raises InvalidParameterError, which repeats nothing of what was sent.
+    """
     if not text:
-        return ANONYMOUS
+        return {}
+    try:
+        found = msgspec.json.decode(_data(text), type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidParameterError("invalid X-Registry-Config header: must be JSON") from None
+    return {registry: from_json(bytes(raw)) for registry, raw in found.items()}
+
+
+def _data(text: str) -> bytes:
     if len(text) > _LARGEST_HEADER:
         raise InvalidParameterError("invalid X-Registry-Auth header: too long")
     try:
@@ -66,7 +82,7 @@ def from_header(text: str) -> Credentials:
     except (binascii.Error, ValueError):
         # The standard alphabet is what some clients send.
         data = _standard(text)
-    return from_json(data or b"{}")
+    return data or b"{}"
 
 
 def _standard(text: str) -> bytes:
