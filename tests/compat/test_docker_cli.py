@@ -429,6 +429,17 @@ def test_top(engine: Engine, containers: Containers) -> None:
     assert "sleep" in engine.docker("top", name, "-o", "pid,comm").stdout
 
 
+@pytest.mark.parametrize("directory", ["/no/such", "relative", "/bin/busybox"])
+def test_exec_in_a_directory_that_is_none(
+    engine: Engine, containers: Containers, directory: str
+) -> None:
+    name = containers.background("sleep", "1000")
+    done = engine.docker("exec", "-w", directory, name, "true", check=False)
+    assert done.returncode == 126
+    assert "OCI runtime exec failed: exec failed: " in done.stderr + done.stdout
+    assert engine.docker("exec", name, "ls", "/no", check=False).returncode == 1
+
+
 def test_events_since(engine: Engine, containers: Containers) -> None:
     name = containers.background("sh", "-c", "exit 2")
     engine.docker("wait", name)

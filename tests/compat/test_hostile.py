@@ -182,7 +182,7 @@ def test_exec_that_no_kernel_takes(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"Cmd": ["a\0"]}, {"Env": ["=b"]}, {"WorkingDir": "relative"}, {"User": "\0"},
+    [{"Cmd": ["a\0"]}, {"Env": ["=b"]}, {"WorkingDir": "\0"}, {"User": "\0"},
      {"ConsoleSize": [1]}, {"ConsoleSize": [1, 70_000]}, {"DetachKeys": "ctrl-1"}],
 )  # fmt: skip
 def test_refused_execs(api: Api, wrong: dict[str, object]) -> None:
