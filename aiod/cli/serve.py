@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from aiod.cli import registrysettings
 from aiod.config import (
+    DEFAULT_CERTIFICATES,
     DEFAULT_CONFIG_FILE,
     DEFAULT_ROOT,
     DEFAULT_STATE,
@@ -36,6 +38,18 @@ _PATH = click.Path(path_type=Path)
 @click.option("--tls-ca", type=_PATH, help="Who signs the clients' certificates.")
 @click.option("--allow-insecure-tcp", is_flag=True, default=None,
               help="tcp:// without TLS, on a loopback address.")  # fmt: skip
+@click.option("--insecure-registry", "insecure_registries", multiple=True,
+              help="Host or CIDR block to reach unverified or in clear; repeatable.")  # fmt: skip
+@click.option("--registry-mirror", "registry_mirrors", multiple=True,
+              help="URL of a mirror of Docker Hub; repeatable.")  # fmt: skip
+@click.option(
+    "--registry-certificates",
+    type=_PATH,
+    help=f"Directory with certificates for each registry.  [{DEFAULT_CERTIFICATES}]",
+)
+@click.option("--max-concurrent-downloads", type=int, help="Layers at a time.  [3]")
+@click.option("--max-concurrent-uploads", type=int, help="Layers at a time.  [5]")
+@click.option("--max-download-attempts", type=int, help="For each request.  [5]")
 def serve(file: Path | None, **flags: Any) -> None:
     """Run the daemon in the foreground."""
     from aiod.daemon import main
@@ -44,7 +58,7 @@ def serve(file: Path | None, **flags: Any) -> None:
 
 
 def configuration(file: Path | None, flags: dict[str, Any]) -> DaemonConfig:
-    """The daemon's settings; click.UsageError names what is wrong with the file."""
+    """The daemon's settings; click.UsageError names what is wrong with them."""
     settings = _from_file(file)
     settings |= {name: value for name, value in flags.items() if value not in (None, ())}
     root = Path(settings.pop("root", DEFAULT_ROOT)).absolute()
@@ -55,6 +69,11 @@ def configuration(file: Path | None, flags: dict[str, Any]) -> DaemonConfig:
         settings["hosts"] = tuple(settings["hosts"])
     elif state != DEFAULT_STATE:
         settings["hosts"] = (f"unix://{state}/aiod.sock",)
+    registries = {name: settings.pop(name) for name in registrysettings.NAMES if name in settings}
+    try:
+        settings["registries"] = registrysettings.registry_settings(registries)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     return DaemonConfig(paths=Paths(root, state), **settings)
 
 
@@ -85,7 +104,8 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         raise click.UsageError(f"{path}: {error}") from None
     settings = {name.replace("-", "_"): value for name, value in found.items()}
     for name, value in settings.items():
-        _check(path, name, value)
+        if name not in registrysettings.NAMES:
+            _check(path, name, value)
     return {k: Path(v) if k in _FILES else v for k, v in settings.items()}
 
 

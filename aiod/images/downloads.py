@@ -64,10 +64,11 @@ class Transfer:
 
     async def _receive(self, content: ContentStore) -> None:
         digest, size = self.descriptor.digest, self.descriptor.size
-        incoming = await run_to_end(lambda stop: Incoming(content, digest, size))
-        self.incoming = incoming
-        self.begun.set()
+        incoming = Incoming(content, digest, size)
         try:
+            await run_to_end(lambda stop: incoming.begin())
+            self.incoming = incoming
+            self.begun.set()
             await self._persist(incoming)
             await run_to_end(lambda stop: incoming.finish())
         except BaseException:

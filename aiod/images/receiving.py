@@ -7,6 +7,7 @@ its own while another one writes.
 import hashlib
 import os
 import threading
+from typing import IO
 
 from aiod.errors import InvalidParameterError
 from aiod.images.content import ContentStore
@@ -19,7 +20,7 @@ _PATIENCE = 0.2  # seconds after which a waiting follower looks whether it is st
 class Incoming:
     """One blob of known digest and size on its way into the store.
 
-    One of `finish` and `abandon` must be called at the end.
+    `begin` makes its file; one of `finish` and `abandon` must be called at the end.
     """
 
     def __init__(self, content: ContentStore, digest: str, size: int) -> None:
@@ -27,11 +28,15 @@ class Incoming:
         self._digest = digest
         self._size = size
         self._path = content.incoming_path()
-        self._file = self._path.open("x+b", buffering=0)
+        self._file: IO[bytes] | None = None
         self._hasher = hashlib.sha256()
         self._moved = threading.Condition()
         self._whole = self._stored = self._failed = False
         self.written = 0
+
+    def begin(self) -> None:
+        """Make the file."""
+        self._file = self._path.open("x+b", buffering=0)
 
     def write(self, data: bytes | bytearray) -> None:
         """Append. Raises InvalidParameterError when there is more than there should be."""
@@ -39,6 +44,7 @@ class Incoming:
             raise InvalidParameterError(
                 f"blob {self._digest} is larger than the {self._size} bytes it should have"
             )
+        assert self._file is not None
         self._hasher.update(data)
         write_all(self._file, data)
         with self._moved:
@@ -56,6 +62,7 @@ class Incoming:
         with self._moved:
             self._whole = True
             self._moved.notify_all()
+        assert self._file is not None
         self._content.adopt(self._file, self._path, self._digest)
         with self._moved:
             self._stored = True
@@ -66,7 +73,8 @@ class Incoming:
         with self._moved:
             self._failed = True
             self._moved.notify_all()
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
         self._path.unlink(missing_ok=True)
 
     def follow(self, stop: threading.Event) -> "Follower | None":
@@ -79,6 +87,7 @@ class Incoming:
                 raise Cancelled
             if self._stored:
                 return None
+            assert self._file is not None
             return Follower(self, os.dup(self._file.fileno()), stop)
 
     def wait_beyond(self, offset: int, stop: threading.Event) -> int:

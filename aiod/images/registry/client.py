@@ -6,6 +6,7 @@ know what is done with the answers. Uploads are built on `Repository.call`.
 
 import contextlib
 import hashlib
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,12 @@ from aiod.images.registry.credentials import ANONYMOUS, Credentials
 from aiod.images.registry.errors import BrokenError, RegistryError, UnreachableError, UntrustedError
 from aiod.images.registry.transport import Body, Request, Transport, broken, read
 
+logger = logging.getLogger(__name__)
+
 LARGEST_MANIFEST = 4 << 20  # what the distribution spec asks registries to accept
 LARGEST_ANSWER = 8 << 20
 _MOST_TAGS = 100_000
+_BAD_REQUEST = 400
 SCHEMA1 = frozenset(
     f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws")
 )
@@ -91,22 +95,29 @@ class Registry:
     async def base(self) -> URL:
         """The address that answers: for an insecure host https is tried, then http.
 
-        Raises UnreachableError with the reason of the first that failed.
+        Raises UnreachableError with the reason of the one tried last.
         """
         if self._base is not None:
             return self._base
-        failures: list[UnreachableError] = []
-        for base in self._host.bases:
-            request = Request("GET", base / "v2" / "", repeat=base is self._host.bases[-1])
+        *others, last = self._transport.preferred(self._host.bases)
+        for base in others:
             try:
-                async with await self._transport.send(request):
-                    self._base = base
-                    return base
+                return await self._probe(base, repeat=False)
             except UntrustedError:
                 raise
             except UnreachableError as error:
-                failures.append(error)
-        raise failures[-1]
+                logger.debug("%s", error.message)
+        return await self._probe(last, repeat=True)
+
+    async def _probe(self, base: URL, *, repeat: bool) -> URL:
+        async with await self._transport.send(
+            Request("GET", base / "v2" / "", repeat=repeat)
+        ) as it:
+            if it.status == _BAD_REQUEST:  # what Go's servers say in clear where TLS is spoken
+                raise UnreachableError(f'Get "{base}/v2/": {it.status} {it.reason}')
+        self._transport.prefer(base)
+        self._base = base
+        return base
 
     async def login(self) -> str:
         """Check the credentials; returns the identity token, if there is one.
@@ -298,12 +309,15 @@ class Repository(_Calls):
         ) as answer:  # fmt: skip
             yield BlobStream(_begins(answer), answer)
 
-    async def small_blob(self, digest: str, limit: int) -> bytes:
-        """All of a blob, verified by whoever stores it. Raises BrokenError over `limit`."""
+    async def small_blob(self, digest: str, size: int) -> bytes:
+        """All of a blob, verified. Raises BrokenError when what came is another."""
 
         async def whole() -> bytes:
             async with self.blob(digest) as stream:
-                return await read(stream.answer, limit)
+                data = await read(stream.answer, size)
+            if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+                raise BrokenError(f"verification failed for digest {digest}")
+            return data
 
         return await self._transport.repeated(whole)
 

@@ -11,7 +11,7 @@ import os
 import random
 import ssl
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -61,6 +61,7 @@ class Transport:
         self.settings = settings
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._answering: dict[str, URL] = {}
 
     async def close(self) -> None:
         """End every connection."""
@@ -162,6 +163,14 @@ class Transport:
             return known
         context = await asyncio.to_thread(hosts.tls_context, authority, self.settings)
         return self._contexts.setdefault(authority, context)
+
+    def prefer(self, base: URL) -> None:
+        """This is the address at which its host answers."""
+        self._answering[base.authority] = base
+
+    def preferred(self, bases: Sequence[URL]) -> list[URL]:
+        """These addresses of one host, with the one that answered last in front."""
+        return sorted(bases, key=lambda base: self._answering.get(base.authority) != base)
 
     def forget(self) -> None:
         """Read certificates again at the next connection, as their files may have changed."""

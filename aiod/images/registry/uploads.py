@@ -234,10 +234,12 @@ class Uploads:
 def _passes(error: RegistryError | UnreachableError) -> bool:
     """Whether another attempt may have another end."""
     if isinstance(error, RegistryError):
-        return error.answered in _PASSING and error.code not in _FINAL
+        return error.code in _LOST or (error.answered in _PASSING and error.code not in _FINAL)
     return not isinstance(error, UntrustedError)
 
 
+# Debian's docker-registry forgets a session whose last part did not arrive whole.
+_LOST = frozenset(("BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "RANGE_INVALID"))
 _FINAL = frozenset((errors.DENIED, errors.UNAUTHORIZED, errors.NAME_UNKNOWN, "NAME_INVALID"))
 
 
