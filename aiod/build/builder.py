@@ -14,7 +14,7 @@ import msgspec
 from aiod.build import cache, comments, running, volumes
 from aiod.build.arguments import BuildArguments
 from aiod.build.bases import Bases
-from aiod.build.containers import BuildContainers
+from aiod.build.containers import BuildContainers, to_end
 from aiod.build.context import Context
 from aiod.build.errors import CommandFailedError, CopyError
 from aiod.build.options import BuildOptions
@@ -279,11 +279,6 @@ class Builder:
         self, instruction: Instruction, told: RunConfig, run: RunConfig
     ) -> None:
         image = self._state.image
-        if image is None:
-            raise InvalidParameterError(
-                f'{instruction.name}: exec: "{(run.cmd or [""])[0]}": no such file or directory: '
-                "nothing was copied into scratch yet"
-            )
         async with (
             self._scripts(instruction) as scripts,
             volumes.prepared(self._workspace, image, run.volumes or ()) as mounted,
@@ -328,14 +323,23 @@ class Builder:
 
     @contextlib.asynccontextmanager
     async def _container(self, run: RunConfig, binds: Sequence[str] = ()) -> AsyncIterator[str]:
-        """The id of a container for this step; "" while there is no image to make one of."""
-        image = self._state.image
-        if image is None:
-            yield ""
-            return
+        """The id of a container for this step."""
         silent = not self._options.remove
-        async with self._containers.made(image, run, self._output, binds, silent=silent) as made:
-            yield made
+        async with contextlib.AsyncExitStack() as stack:
+            image = self._state.image
+            if image is None:
+                image = await stack.enter_async_context(self._nothing())
+            made = self._containers.made(image, run, self._output, binds, silent=silent)
+            yield await stack.enter_async_context(made)
+
+    @contextlib.asynccontextmanager
+    async def _nothing(self) -> AsyncIterator[ImageRecord]:
+        """An image without files, for containers of a stage that has none yet."""
+        image = await self._images.derive(None, Step(self._state.run, RunConfig()))
+        try:
+            yield image
+        finally:
+            await to_end(self._images.delete(image.id, force=True))
 
     async def _derive(self, told: RunConfig, container: str, write: Write | None) -> None:
         state = self._state

@@ -115,7 +115,7 @@ class BuildContainers:
         finally:
             waiter.close()
 
-    async def written(self, container: str, image: ImageRecord) -> Write | None:
+    async def written(self, container: str, image: ImageRecord | None) -> Write | None:
         """What writes the layer of an ended container; None if it changed nothing."""
         record = self._containers.get(container)
         place = self._paths.container(container)

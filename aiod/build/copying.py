@@ -109,7 +109,11 @@ class Copier:
 
     def _file(self, source: Found, path: bytes, manner: Manner) -> None:
         parent, _, name = path.rpartition(b"/")
-        beneath.make_directories(self._root, parent, manner.owner or Owner())
+        try:
+            beneath.make_directories(self._root, parent, manner.owner or Owner())
+        except InvalidParameterError:
+            shown = os.fsdecode(path)
+            raise InvalidParameterError(f"lstat /{shown}: not a directory") from None
         entry = described(source.root, source.path, name)
         entry.xattrs = {}  # as dockerd, which keeps them in directories only
         directory = beneath.open_directory(self._root, parent or b".")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from aiod.errors import InvalidParameterError
 from aiod.images.dockerfile.instructions import Instruction, ShapeError, read
-from aiod.images.dockerfile.lines import Line, logical_lines
+from aiod.images.dockerfile.lines import DirectiveError, Line, logical_lines
+from aiod.images.dockerfile.runconfig import check_words
 
 LARGEST_DOCKERFILE = 1 << 22  # bytes
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
@@ -92,7 +93,10 @@ def find_stage(stages: Sequence[Stage], name: str) -> int | None:
 
 def parse_dockerfile(text: str) -> Program:
     """Read a Dockerfile. Raises InvalidParameterError with dockerd's words."""
-    lines = logical_lines(text.removeprefix("\ufeff"))
+    try:
+        lines = logical_lines(text.removeprefix("\ufeff"))
+    except DirectiveError as error:
+        raise InvalidParameterError(f"failed to parse Dockerfile: {error.message}") from None
     if not lines:
         raise InvalidParameterError("failed to parse Dockerfile: file with no instructions")
     before: list[Instruction] = []
@@ -119,11 +123,13 @@ def read_triggers(texts: Sequence[str]) -> list[Instruction]:
 
 def _read(line: Line) -> Instruction:
     try:
-        return read(line)
+        instruction = read(line)
+        check_words(instruction)
     except ShapeError as error:
         raise InvalidParameterError(f"failed to parse Dockerfile: {error.message}") from None
     except InvalidParameterError as error:
         raise _located(line, error.message) from None
+    return instruction
 
 
 def _located(line: Line, message: str) -> InvalidParameterError:

@@ -20,7 +20,7 @@ from aiod.images.threads import run_to_end
 
 @contextlib.asynccontextmanager
 async def prepared(
-    workspace: Workspace, image: ImageRecord, volumes: Iterable[str]
+    workspace: Workspace, image: ImageRecord | None, volumes: Iterable[str]
 ) -> AsyncIterator[list[str]]:
     """The binds for an image's `volumes`. Raises InvalidParameterError and UnsupportedError."""
     wanted = sorted(volumes)

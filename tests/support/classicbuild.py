@@ -16,6 +16,7 @@ from tests.support.layertars import directory, docker_archive, layer, member, so
 
 BASE = "ground:1"
 _IDS = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
+_RED_AGAIN = "\x1b[0m\x1b[91m"  # standard error comes in pieces of no certain size
 _ADVICE = re.compile(r"\ADEPRECATED: .*?\n\n", re.DOTALL)  # the docker command's own
 
 
@@ -54,7 +55,7 @@ def build(engine: Engine, context: Path, *options: str, seconds: float = 300.0) 
     )
     return Build(
         done.returncode,
-        _IDS.sub("<id>", done.stdout.decode()),
+        _IDS.sub("<id>", done.stdout.decode().replace(_RED_AGAIN, "")),
         _ADVICE.sub("", _IDS.sub("<id>", done.stderr.decode())),
     )
 

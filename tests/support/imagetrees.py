@@ -6,12 +6,15 @@ Must not know engines: two images are compared as values, apart from times of no
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 _RECENT = 1_750_000_000  # seconds: what is later was touched while building
+# Of what was copied: dockerd's also tell of the host's users and of how a client made its tar.
+_DIGEST = re.compile(r"(?:file:)?[0-9a-f]{64}")
 _XATTR = "SCHILY.xattr."
 _KINDS = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "directory",
           tarfile.SYMTYPE: "link", tarfile.CHRTYPE: "character", tarfile.BLKTYPE: "block",
@@ -106,7 +109,7 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _step(entry: Mapping[str, Any]) -> Step:
     return Step(
-        created_by=entry.get("created_by", ""),
+        created_by=_DIGEST.sub("<digest>", entry.get("created_by", "")),
         author=entry.get("author", ""),
         comment=entry.get("comment", ""),
         empty_layer=entry.get("empty_layer", False),

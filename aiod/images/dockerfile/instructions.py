@@ -133,7 +133,7 @@ def _pairs(text: str, line: Line) -> Arguments:
             raise ShapeError(f'Syntax error - can\'t find = in "{word}". '
                                         "Must be of the form: name=value")  # fmt: skip
         if not key:
-            raise ShapeError(f"{line.keyword.upper()} names can not be blank")
+            raise InvalidParameterError(f"{line.keyword.upper()} names can not be blank")
         found += (key, value)
     return tuple(found), False
 

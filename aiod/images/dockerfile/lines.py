@@ -19,6 +19,10 @@ _HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
 _WITH_HEREDOCS = frozenset(("add", "copy", "run"))
 
 
+class DirectiveError(InvalidParameterError):
+    """A parser directive that is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heredoc:
     """A here-document: `expand` unless its name was quoted, `chomp` for `<<-`.
@@ -155,12 +159,10 @@ def _directives(lines: list[str]) -> tuple[str, int]:
         if found is None or name not in ("escape", "syntax", "check"):
             return escape, count
         if name in seen:
-            raise InvalidParameterError(f"only one {name} parser directive can be used")
+            raise DirectiveError(f"only one {name} parser directive can be used")
         seen.add(name)
         if name == "escape":
             if found[2] not in ("\\", "`"):
-                raise InvalidParameterError(
-                    f"invalid ESCAPE '{found[2]}' does not match pattern `|\\\\"
-                )
+                raise DirectiveError(f"invalid escape token '{found[2]}' does not match ` or \\")
             escape = found[2]
     return escape, len(lines)

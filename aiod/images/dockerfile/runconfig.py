@@ -74,6 +74,14 @@ def expanded(instruction: Instruction, variables: Mapping[str, str]) -> Instruct
     return replace(instruction, arguments=words, flags=flags)
 
 
+def check_words(instruction: Instruction) -> None:
+    """Raise InvalidParameterError for what is wrong whatever variables are worth."""
+    if instruction.keyword == "healthcheck":
+        _healthcheck(RunConfig(), instruction)
+    elif instruction.keyword == "volume" and "" in instruction.arguments:
+        raise InvalidParameterError("VOLUME specified can not be an empty string")
+
+
 def environment(config: RunConfig) -> dict[str, str]:
     """The variables that words of an instruction may name."""
     pairs = (item.partition("=") for item in config.env or ())
