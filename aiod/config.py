@@ -102,6 +102,7 @@ class RegistrySettings:
 
     `insecure` lists hosts and CIDR blocks, `mirrors` those of Docker Hub, `certificates`
     has a directory per host with `*.crt` (authorities), `*.cert` and `*.key` (ours).
+    `search_index` is the base URL of what answers searches; empty for none.
     """
 
     insecure: tuple[str, ...] = ()
@@ -115,6 +116,7 @@ class RegistrySettings:
     stall_timeout: float = 60.0
     first_delay: float = 0.2
     longest_delay: float = 30.0
+    search_index: str = ""
 
     def host(self, authority: str) -> RegistryHost:
         """The settings of a host; the defaults for one that has none."""

@@ -26,7 +26,6 @@ PUT /containers/{id}/archive
 POST /containers/prune
 POST /build/prune
 POST /build/cancel
-GET /images/search
 POST /commit
 GET /system/df
 GET /volumes

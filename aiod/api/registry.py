@@ -1,4 +1,4 @@
-"""Routes that speak to registries: push, login, and a look at what a registry has.
+"""Routes that speak to registries: push, search, login, and a look at what a registry has.
 
 Must not know how registries are spoken to. Credentials go from the request to the service
 and nowhere else.
@@ -10,6 +10,7 @@ from aiohttp import web
 from aiod.api import params, progress, replies
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
+from aiod.images import searching
 from aiod.images.pushing import push_reference
 from aiod.images.registry import credentials
 from aiod.images.registry.credentials import Credentials
@@ -23,7 +24,7 @@ class LoggedIn(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class RegistryRoutes:
-    """Push, auth, distribution."""
+    """Push, search, auth, distribution."""
 
     def __init__(self, services: Services) -> None:
         self._images = services.images
@@ -34,6 +35,7 @@ class RegistryRoutes:
         """The table's part."""
         return [
             Route("POST", "/images/{name}/push", self._push, interruptible=True),
+            Route("GET", "/images/search", self._search, interruptible=True),
             Route("POST", "/auth", self._login, interruptible=True),
             Route("GET", "/distribution/{name}/json", self._distribution, interruptible=True),
         ]
@@ -44,6 +46,12 @@ class RegistryRoutes:
         if (wanted := params.platform(query)) is not None:
             await self._images.require_platform(str(reference), wanted)
         return await progress.stream(call, self._pushes.push(reference, _credentials(call)))
+
+    async def _search(self, call: Call) -> web.StreamResponse:
+        query = call.query()
+        filters = params.filters(query, searching.FILTERS)
+        limit = params.integer(query, "limit", searching.DEFAULT_LIMIT)
+        return replies.json(await self._lookups.search(query.get("term", ""), limit, filters))
 
     async def _login(self, call: Call) -> web.StreamResponse:
         given = credentials.from_json(await params.json_bytes(call.request))

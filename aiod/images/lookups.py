@@ -3,12 +3,14 @@
 Must not know HTTP, nor which images are here.
 """
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
 from aiod.errors import InvalidParameterError, UnauthorizedError
 from aiod.images import config as formats
+from aiod.images import searching
 from aiod.images.archive import LARGEST_DOCUMENT
 from aiod.images.config import Descriptor, Platform
 from aiod.images.reference import DEFAULT_DOMAIN, Reference, parse
@@ -47,6 +49,12 @@ class Lookups:
                 raise
             base = await registry.base()
             raise UnauthorizedError(f'Get "{base}/v2/": {error.message}') from error
+
+    async def search(
+        self, term: str, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[searching.Hit]:
+        """The repositories that the configured index finds. See `searching.search`."""
+        return await searching.search(self._transport, term, limit, filters)
 
     async def inspect(self, name: str, credentials: Credentials) -> Distribution:
         """What a name stands for at its registry, and for which platforms it is there.
