@@ -20,6 +20,7 @@ NAMES = {
     "max_concurrent_downloads": "downloads",
     "max_concurrent_uploads": "uploads",
     "max_download_attempts": "attempts",
+    "search_index": "search_index",
     "registries": "hosts",
 }
 _MOST = 100
@@ -51,11 +52,11 @@ def _insecure(name: str, value: object) -> tuple[str, ...]:
 def _mirrors(name: str, value: object) -> tuple[str, ...]:
     mirrors = _texts(name, value)
     for mirror in mirrors:
-        _check_mirror(name, mirror)
+        _check_url(name, mirror)
     return mirrors
 
 
-def _check_mirror(name: str, mirror: str) -> None:
+def _check_url(name: str, mirror: str) -> None:
     try:
         url = URL(mirror)
     except ValueError:
@@ -63,6 +64,13 @@ def _check_mirror(name: str, mirror: str) -> None:
     whole = url.scheme in ("http", "https") and url.host
     if not whole or url.user or url.query_string or url.fragment:
         raise ValueError(f"{name}: {mirror!r} is not the URL of a registry, http(s)://host[:port]")
+
+
+def _index(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected str")
+    _check_url(name, value)
+    return value
 
 
 def _path(name: str, value: object) -> Path:
@@ -105,5 +113,6 @@ _READERS = {
     "max_concurrent_downloads": _count,
     "max_concurrent_uploads": _count,
     "max_download_attempts": _count,
+    "search_index": _index,
     "registries": _hosts,
 }

@@ -50,6 +50,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--max-concurrent-downloads", type=int, help="Layers at a time.  [3]")
 @click.option("--max-concurrent-uploads", type=int, help="Layers at a time.  [5]")
 @click.option("--max-download-attempts", type=int, help="For each request.  [5]")
+@click.option("--search-index", help="URL of what answers `docker search`.  [none]")
 def serve(file: Path | None, **flags: Any) -> None:
     """Run the daemon in the foreground."""
     from aiod.daemon import main

@@ -12,6 +12,7 @@ GOOD = """
 insecure-registries = ["10.0.0.0/8", "r.lan:5000"]
 registry_mirrors = ["https://m.lan"]
 max_concurrent_downloads = 7
+search_index = "https://index.lan"
 [registries."x.lan:1"]
 mirrors = ["http://y.lan"]
 ca = "/ca.pem"
@@ -28,6 +29,7 @@ def test_file_and_flags(tmp_path: Path) -> None:
     assert found.mirrors_of("docker.io") == ("https://m.lan",)
     assert (found.downloads, found.uploads, found.attempts) == (9, 2, 5)
     assert found.host("x.lan:1") == RegistryHost(("http://y.lan",), True, Path("/ca.pem"))
+    assert found.search_index == "https://index.lan"
     assert found.mirrors_of("x.lan:1") == ("http://y.lan",)
 
 
@@ -38,6 +40,7 @@ BAD = {
     'insecure_registries = ["10.0.0.0/99"]': "insecure_registries: ",
     "max_concurrent_downloads = 0": "expected a number from 1 to 100",
     "max_concurrent_downloads = true": "expected a number from 1 to 100",
+    'search_index = "index.lan"': "search_index: 'index.lan' is not the URL",
     "registry_certificates = 1": "registry_certificates: expected str",
     "registries = 1": "registries: expected a table for each host",
     '[registries."x"]\nmirror = []': 'registries."x": expected a table of ca, insecure, mirrors',
