@@ -3,10 +3,13 @@
 Must not know what a test wants.
 """
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 from tests.support import rootfs
 from tests.support.binaries import require
@@ -57,6 +60,24 @@ def build(engine: Engine, context: Path, *options: str, seconds: float = 300.0) 
         done.returncode,
         _IDS.sub("<id>", done.stdout.decode().replace(_RED_AGAIN, "")),
         _ADVICE.sub("", _IDS.sub("<id>", done.stderr.decode())),
+    )
+
+
+def post(engine: Engine, body: bytes, **query: str) -> Build:
+    """Build the tar `body` through the API alone; `code` is the error's, or the answer's status."""
+    with engine.api(timeout=300.0) as api:
+        headers = {"Content-Type": "application/x-tar"}
+        reply = api.raw("POST", f"/build?{urlencode(query)}", body, headers)
+    if reply.status != 200:
+        return Build(reply.status, "", _IDS.sub("<id>", reply.message))
+    messages = [json.loads(line) for line in reply.body.splitlines() if line.strip()]
+    error: dict[str, Any] = next(
+        (one["errorDetail"] for one in messages if "errorDetail" in one), {}
+    )
+    return Build(
+        error.get("code", 0),
+        _IDS.sub("<id>", "".join(one.get("stream", "") for one in messages)),
+        _IDS.sub("<id>", error.get("message", "")),
     )
 
 
