@@ -14,7 +14,7 @@ from typing import Any
 
 _RECENT = 1_750_000_000  # seconds: what is later was touched while building
 # Of what was copied: dockerd's also tell of the host's users and of how a client made its tar.
-_DIGEST = re.compile(r"(?:file:)?[0-9a-f]{64}")
+_DIGEST = re.compile(r"(?:file:)?[0-9a-f]{64}(?= in )")
 _XATTR = "SCHILY.xattr."
 _KINDS = {tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "directory",
           tarfile.SYMTYPE: "link", tarfile.CHRTYPE: "character", tarfile.BLKTYPE: "block",

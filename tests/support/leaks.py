@@ -44,6 +44,7 @@ def _directories(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
         (paths.containers, wanted.existing),
         (paths.shims, wanted.existing),
         (paths.ingest, frozenset[str]()),
+        (paths.builds, frozenset[str]()),
     ):
         for name in sorted(_listing(directory) - allowed):
             yield f"directory {directory / name}"
