@@ -93,7 +93,9 @@ class Ledger:
         named = parse(image.references[0]).familiar if image.references else ""
         events = [happened(image, config, one, named if one == "tag" else "") for one in actions]
         if pulled is not None:
-            events.append(transferred(config, "pull", pulled))
+            # As dockerd: a whole repository is no image, and has no labels.
+            about = config if pulled.tag or pulled.digest else ImageConfig()
+            events.append(transferred(about, "pull", pulled))
         return await whole(self._commit(image, events))
 
     async def _commit(self, image: ImageRecord, events: Sequence[EventRecord]) -> ImageRecord:
