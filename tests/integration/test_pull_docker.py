@@ -92,8 +92,11 @@ ASKED = {
 
 
 def test_the_words_are_dockerd_s(
-    aiod: Engine, dockerd: Engine, registry: Registry, archive: Path
+    aiod: Engine, dockerd: Engine, registry: Registry, tmp_path: Path
 ) -> None:
+    archive = tmp_path / "words.tar"  # with layers that neither engine has
+    layers = [rootfs.tar([rootfs.Entry(f"words{n}", b"x" * 5000)]) for n in range(2)]
+    archive.write_bytes(rootfs.docker_archive("words:1", layers))
     digest = skopeo_push(registry, "words:1", archive)
     for case, query in ASKED.items():
         path = "/images/create?" + query.format(r=registry.address, d=digest)
