@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiod.build import beneath
@@ -17,6 +17,7 @@ from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images import layertar
 from aiod.images.content import CHUNK
 from aiod.images.layertar import TarEntry
+from aiod.wire import goglob
 
 _NOT_IN_CONTEXT = "file not found in build context or excluded by .dockerignore: "
 _WILD = re.compile(r"[*?[\\]")
@@ -56,7 +57,7 @@ class Source:
         if not _WILD.search(path):
             return [self.one(os.fsencode(path))]
         try:
-            matches = matcher(path)
+            matches = goglob.matcher(path)
         except InvalidParameterError:
             return []  # as dockerd, for which nothing matches then
         return [
@@ -141,52 +142,3 @@ def _header(entry: TarEntry) -> bytes:
     ]  # fmt: skip
     fields += [(key.encode(), entry.xattrs[key]) for key in sorted(entry.xattrs)]
     return b"".join(key + value for key, value in fields)
-
-
-def matcher(pattern: str) -> Callable[[str], bool]:
-    """Go's filepath.Match: `*` and `?` never match a slash. Raises InvalidParameterError."""
-    compiled = re.compile(translated(pattern), re.DOTALL)
-    return lambda path: compiled.fullmatch(path) is not None
-
-
-def translated(pattern: str) -> str:
-    """The regular expression of a pattern of `matcher`."""
-    out, place = "", 0
-    while place < len(pattern):
-        character = pattern[place]
-        place += 1
-        if character == "*":
-            out += "[^/]*"
-        elif character == "?":
-            out += "[^/]"
-        elif character == "[":
-            end = _class_end(pattern, place)
-            inner = pattern[place:end]
-            negated = inner.startswith("^")
-            out += f"[{'^/' if negated else ''}{_class_body(inner[negated:])}]"
-            place = end + 1
-        else:
-            if character == "\\":
-                if place == len(pattern):
-                    raise _bad(pattern)
-                character = pattern[place]
-                place += 1
-            out += re.escape(character)
-    return out
-
-
-def _class_end(pattern: str, place: int) -> int:
-    at = place + 1 if pattern[place : place + 1] == "^" else place
-    while at < len(pattern) and (pattern[at] != "]" or at == place):
-        at += 2 if pattern[at] == "\\" else 1
-    if at >= len(pattern):
-        raise _bad(pattern)
-    return at
-
-
-def _class_body(inner: str) -> str:
-    return re.sub(r"\\(.)|([\[\]&~|^])", lambda m: "\\" + (m[1] or m[2]), inner)
-
-
-def _bad(pattern: str) -> InvalidParameterError:
-    return InvalidParameterError(f"syntax error in pattern: {pattern}")

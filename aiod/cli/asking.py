@@ -12,7 +12,7 @@ import click
 
 from aiod.cli import output
 from aiod.cli.address import DEFAULT, Address, TlsFiles, parse
-from aiod.cli.client import Client
+from aiod.cli.client import Client, Query
 from aiod.cli.errors import CliError, HangupError
 from aiod.cli.signals import Signals
 
@@ -35,6 +35,18 @@ def ask(work: Callable[[Asking], Awaitable[int | None]]) -> None:
     sys.stdout.flush()
     if status:
         sys.exit(status)
+
+
+def show(
+    path: str, query: Query | None, show_it: Callable[[bytes], None], *, as_json: bool
+) -> None:
+    """Ask a question, and print the answer: as it is, or as `show_it` does."""
+
+    async def work(asking: Asking) -> None:
+        body = await asking.client.ask_raw(path, query)
+        (output.raw_json if as_json else show_it)(body)
+
+    ask(work)
 
 
 def _address() -> Address:

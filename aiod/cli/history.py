@@ -23,11 +23,7 @@ _MISSING = "<missing>"
 def history(name: str, quiet: bool, no_trunc: bool, human: bool, as_json: bool) -> None:
     """Show how an image came about, the last step first."""
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw(client.image(name, "history"))
-        if as_json:
-            output.raw_json(body)
-            return
+    def show(body: bytes) -> None:
         layers = decoded(body, list[views.Layer])
         if quiet:
             for layer in layers:
@@ -36,7 +32,7 @@ def history(name: str, quiet: bool, no_trunc: bool, human: bool, as_json: bool) 
             now = time.time_ns()
             output.table(_TITLES, [_cells(layer, no_trunc, human, now) for layer in layers])
 
-    asking.ask(work)
+    asking.show(client.image(name, "history"), None, show, as_json=as_json)
 
 
 def _identity(layer: views.Layer, no_trunc: bool) -> str:

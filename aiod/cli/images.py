@@ -29,11 +29,7 @@ def images(
     """List images."""
     query = _query(name, everything, chosen)
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw("/images/json", query)
-        if as_json:
-            output.raw_json(body)
-            return
+    def show(body: bytes) -> None:
         rows = decoded(body, list[views.ImageRow])
         if quiet:
             for identity in dict.fromkeys(row.Id for row in rows):
@@ -43,7 +39,7 @@ def images(
             cells = [cells for row in rows for cells in _lines(row, name, no_trunc, now)]
             output.table(_TITLES, cells)
 
-    asking.ask(work)
+    asking.show("/images/json", query, show, as_json=as_json)
 
 
 def _query(name: str | None, everything: bool, chosen: tuple[str, ...]) -> Query:

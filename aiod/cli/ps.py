@@ -9,7 +9,6 @@ import click
 import msgspec
 
 from aiod.cli import asking, moments, output, values, views
-from aiod.cli.asking import Asking
 from aiod.cli.client import Query, container, decoded
 
 _TITLES = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
@@ -32,11 +31,7 @@ def ps(
     """List containers."""
     query = _query(everything, chosen, 1 if latest else last)
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw("/containers/json", query)
-        if as_json:
-            output.raw_json(body)
-            return
+    def show(body: bytes) -> None:
         rows = decoded(body, list[views.ContainerRow])
         if quiet:
             for row in rows:
@@ -45,7 +40,7 @@ def ps(
             now = time.time_ns()
             output.table(_TITLES, [_cells(row, no_trunc, now) for row in rows])
 
-    asking.ask(work)
+    asking.show("/containers/json", query, show, as_json=as_json)
 
 
 def _query(everything: bool, chosen: tuple[str, ...], last: int | None) -> Query:
@@ -90,12 +85,8 @@ def top(name: str, ps_options: tuple[str, ...], as_json: bool) -> None:
     """Show a container's processes; further arguments are ps(1)'s."""
     query = {"ps_args": " ".join(ps_options)} if ps_options else {}
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw(container(name, "top"), query)
-        if as_json:
-            output.raw_json(body)
-            return
+    def show(body: bytes) -> None:
         found = decoded(body, views.Top)
         output.table(found.Titles, found.Processes or ())
 
-    asking.ask(work)
+    asking.show(container(name, "top"), query, show, as_json=as_json)

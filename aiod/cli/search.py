@@ -4,7 +4,6 @@ import click
 import msgspec
 
 from aiod.cli import asking, output, values, views
-from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
 
 _TITLES = ("NAME", "DESCRIPTION", "STARS", "OFFICIAL")
@@ -28,15 +27,11 @@ def search(
     if filters := values.filters(chosen):
         query["filters"] = msgspec.json.encode(filters).decode()
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw("/images/search", query)
-        if as_json:
-            output.raw_json(body)
-        else:
-            found = decoded(body, list[views.SearchResult])
-            output.table(_TITLES, [_cells(result, no_trunc) for result in found])
+    def show(body: bytes) -> None:
+        found = decoded(body, list[views.SearchResult])
+        output.table(_TITLES, [_cells(result, no_trunc) for result in found])
 
-    asking.ask(work)
+    asking.show("/images/search", query, show, as_json=as_json)
 
 
 def _cells(result: views.SearchResult, no_trunc: bool) -> tuple[str, ...]:

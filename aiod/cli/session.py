@@ -7,7 +7,7 @@ Must not know whether it is a run, an attach or an exec.
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from aiod.cli import terminal
@@ -121,16 +121,23 @@ async def _pass_on(stream: Hijacked, manner: Manner, raw: bool) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _window_followed(asking: Asking, path: str) -> AsyncIterator[None]:
-    changed = asyncio.Event()
-    changed.set()
-    task = asyncio.create_task(_tell_sizes(asking.client, path, changed))
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do it meanwhile."""
+    task = asyncio.create_task(work)
     try:
-        with asking.signals.on_resize(changed.set):
-            yield
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _window_followed(asking: Asking, path: str) -> AsyncIterator[None]:
+    changed = asyncio.Event()
+    changed.set()
+    async with _beside(_tell_sizes(asking.client, path, changed)):
+        with asking.signals.on_resize(changed.set):
+            yield
 
 
 async def _tell_sizes(client: Client, path: str, changed: asyncio.Event) -> None:
@@ -158,13 +165,9 @@ async def _tell_size(client: Client, path: str, size: terminal.Size) -> None:
 async def signals_forwarded(asking: Asking, container_id: str) -> AsyncIterator[None]:
     """Give the container what signals this process gets, in their order."""
     queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    task = asyncio.create_task(_deliver(asking.client, container_id, queue))
-    try:
+    async with _beside(_deliver(asking.client, container_id, queue)):
         with asking.signals.taken_over(queue.put_nowait):
             yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _deliver(

@@ -84,17 +84,11 @@ def _block(title: str, rows: list[tuple[str, object]]) -> None:
 def info(as_json: bool) -> None:
     """Show the engine's state and what the machine offers it."""
 
-    async def work(ask: Asking) -> None:
-        body = await ask.client.ask_raw("/info")
-        if as_json:
-            output.raw_json(body)
-        else:
-            _show_info(decoded(body, dict[str, Any]))
-
-    asking.ask(work)
+    asking.show("/info", None, _show_info, as_json=as_json)
 
 
-def _show_info(found: dict[str, Any]) -> None:
+def _show_info(body: bytes) -> None:
+    found = decoded(body, dict[str, Any])
     for title, name in _INFO:
         value = found.get(name, "")
         if isinstance(value, bool):

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from aiod.errors import InvalidParameterError
+from aiod.wire import goglob
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -138,8 +139,8 @@ def matches_pattern(reference: Reference, pattern: str) -> bool:
 
     Raises InvalidParameterError for a malformed pattern.
     """
-    expression = _compile_glob(pattern)
-    return any(expression.fullmatch(s) for s in (reference.familiar, reference.familiar_name))
+    matches = goglob.matcher(pattern)
+    return matches(reference.familiar) or matches(reference.familiar_name)
 
 
 def _split_domain(text: str) -> tuple[str, str]:
@@ -155,39 +156,3 @@ def _split_domain(text: str) -> tuple[str, str]:
     if domain == DEFAULT_DOMAIN and "/" not in remainder:
         remainder = _OFFICIAL + remainder
     return domain, remainder
-
-
-_GLOB_TOKEN = re.compile(
-    r"(?P<star>\*)|(?P<any>\?)|\[(?P<set>\^?(?:\\.|[^\]\\])+)\]|\\(?P<esc>.)", re.DOTALL
-)
-
-
-def _compile_glob(pattern: str) -> re.Pattern[str]:
-    """Go's `path.Match`, which unlike fnmatch keeps `*` within one path component."""
-    out: list[str] = []
-    position = 0
-    while position < len(pattern):
-        match = _GLOB_TOKEN.match(pattern, position)
-        if match is None:
-            if pattern[position] in "[\\":
-                raise InvalidParameterError(f"syntax error in pattern {pattern!r}")
-            out.append(re.escape(pattern[position]))
-            position += 1
-            continue
-        out.append(_glob_piece(match))
-        position = match.end()
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error as error:
-        raise InvalidParameterError(f"syntax error in pattern {pattern!r}") from error
-
-
-def _glob_piece(match: re.Match[str]) -> str:
-    if match["star"]:
-        return "[^/]*"
-    if match["any"]:
-        return "[^/]"
-    if match["esc"] is not None:
-        return re.escape(match["esc"])
-    body = match["set"].replace("[", r"\[").replace("&&", r"&\&")
-    return f"[{body}]"

@@ -6,18 +6,19 @@ know where the file is kept or what a context is made of.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from posixpath import normpath
 
 from aiod.errors import InvalidParameterError
+from aiod.wire import goglob
 
 FILE = ".dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    pattern: re.Pattern[str]
+    matches: Callable[[str], bool]
     exception: bool
 
 
@@ -35,7 +36,7 @@ class Ignore:
         above = ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
         excluded = False
         for rule in self._rules:
-            if rule.exception == excluded and any(map(rule.pattern.fullmatch, above)):
+            if rule.exception == excluded and any(map(rule.matches, above)):
                 excluded = not rule.exception
         return excluded
 
@@ -71,44 +72,4 @@ def _escaped(path: str) -> str:
 
 
 def _rule(line: str) -> _Rule:
-    pattern = line.removeprefix("!")
-    try:
-        compiled = re.compile(_expression(pattern), re.DOTALL)
-    except re.error:
-        raise InvalidParameterError(f"syntax error in pattern {pattern!r} of {FILE}") from None
-    return _Rule(compiled, line.startswith("!"))
-
-
-_TOKEN = re.compile(
-    r"(?P<deep>\*\*/?)|(?P<star>\*)|(?P<one>\?)|(?P<set>\[[^\]]*\])|\\(?P<quoted>.)", re.DOTALL
-)
-
-
-def _expression(pattern: str) -> str:
-    """Go's `filepath.Match`, and `**` for any number of directories."""
-    out: list[str] = []
-    position = 0
-    while position < len(pattern):
-        found = _TOKEN.match(pattern, position)
-        if found is None:
-            if pattern[position] in "[\\":
-                raise InvalidParameterError(f"syntax error in pattern {pattern!r} of {FILE}")
-            out.append(re.escape(pattern[position]))
-            position += 1
-            continue
-        position = found.end()
-        out.append(_piece(found, last=position == len(pattern)))
-    return "".join(out)
-
-
-def _piece(found: re.Match[str], *, last: bool) -> str:
-    if found["deep"]:
-        return ".*" if last else "(?:.*/)?"
-    if found["star"]:
-        return "[^/]*"
-    if found["one"]:
-        return "[^/]"
-    if found["quoted"] is not None:
-        return re.escape(found["quoted"])
-    inside = found["set"][1:-1].replace("\\", "\\\\").replace("[", r"\[").replace("&&", r"&\&")
-    return f"[{inside}]"
+    return _Rule(goglob.matcher(line.removeprefix("!"), deep=True), line.startswith("!"))
