@@ -18,6 +18,7 @@ import pytest
 from tests.support import layertars, rootfs
 from tests.support.binaries import require
 from tests.support.certificates import authority
+from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine
 from tests.support.http import Api
 from tests.support.images import load, remove_all
@@ -246,3 +247,37 @@ def _check_credentials(ours: Api, theirs: Api, registry: Registry) -> None:
         for api in (ours, theirs)
     ]
     assert found[0] == found[1]
+
+
+def test_to_a_registry_with_an_own_authority(new_daemon: AiodDaemon, tmp_path: Path) -> None:
+    ca = authority(tmp_path / "ca")
+    with Registry(tmp_path / "tls", tls=ca.issue("registry")) as registry:
+        trusted = tmp_path / "certs.d" / registry.address
+        trusted.mkdir(parents=True)
+        stranger = authority(tmp_path / "stranger")
+        (trusted / "ca.crt").write_bytes(stranger.certificate.read_bytes())
+        new_daemon.flags += ["--registry-certificates", str(tmp_path / "certs.d")]
+        new_daemon.start()
+        with new_daemon.api() as api:
+            load(api, rootfs.docker_archive(f"{registry.address}/tls:1", [ONE]))
+            refused = push(api, f"{registry.address}/tls", tag="1")
+            assert "certificate verification failed" in refused[-1]["error"]
+        new_daemon.stop()
+        (trusted / "ca.crt").write_bytes(ca.certificate.read_bytes())
+        new_daemon.restart()
+        with new_daemon.api() as api:
+            assert "aux" in push(api, f"{registry.address}/tls", tag="1")[-1]
+        assert json.loads(raw_manifest(registry, "tls:1"))["schemaVersion"] == 2
+
+
+def test_images_of_no_layer_and_of_many(both: tuple[Api, Api], registry: Registry) -> None:
+    ours, theirs = both
+    many = [rootfs.tar([rootfs.Entry(f"f{n}", b"%d" % n)]) for n in range(120)]
+    for name, layers in (("none", []), ("many", many)):
+        reference = f"{registry.address}/{name}"
+        load(ours, rootfs.docker_archive(f"{reference}:1", layers))
+        assert "aux" in push(ours, reference, tag="1")[-1]
+        assert len(json.loads(raw_manifest(registry, f"{name}:1"))["layers"]) == len(layers)
+        saved = ours.raw("GET", f"/images/{reference}:1/get").body
+        if layers:
+            assert load(theirs, saved) == [{"stream": f"Loaded image: {reference}:1\n"}]
