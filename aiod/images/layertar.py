@@ -93,6 +93,11 @@ class TarReader:
         self._left -= len(data)
         return data
 
+    def read_all(self) -> bytes:
+        """All that is left of the current member, which is small; raises TarError."""
+        size, self._left = self._left, 0
+        return self._exactly(size)
+
     def _some(self, size: int) -> bytes:
         """Between 1 and `size` bytes of the stream; raises TarError at its end."""
         available = len(self._buffer) - self._start

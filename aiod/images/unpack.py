@@ -22,6 +22,7 @@ from aiod.images.content import CHUNK, Reader
 from aiod.images.layertar import TarEntry, TarReader
 from aiod.images.threads import Cancelled
 from aiod.images.trees import ContentSum, Sums
+from aiod.native.file import make_file
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _AUFS = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _NAME_MAX = 4096
 DEPTH_MAX = 255
+_SMALL = CHUNK  # bytes of a file that is made in one go
 _REMEMBERED = 32  # directories open at a time
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -303,6 +305,9 @@ class _Unpacker:
             raise InvalidParameterError(
                 f"layer refused: its files hold more than the limit of {self.limits.size} bytes"
             )
+        if entry.segments is None and entry.size <= _SMALL and not entry.xattrs:
+            self._small(fd, name, entry, tar.read_all())
+            return
         try:
             file = os.open(name, _CREATE, 0o600, dir_fd=fd)
         except FileExistsError:
@@ -321,6 +326,17 @@ class _Unpacker:
             self.sums[os.fstat(file).st_ino] = total.value()
         finally:
             os.close(file)
+
+    def _small(self, fd: int, name: bytes, entry: TarEntry, data: bytes) -> None:
+        total = ContentSum()
+        total.update(0, data)
+        owner = _owner(entry.uid), _owner(entry.gid)
+        try:
+            inode = make_file(fd, name, data, owner, entry.mode, entry.mtime_ns)
+        except FileExistsError:
+            self._remove(fd, name)
+            inode = make_file(fd, name, data, owner, entry.mode, entry.mtime_ns)
+        self.sums[inode] = total.value()
 
     def _copy(self, tar: TarReader, file: int, offset: int, length: int, total: ContentSum) -> None:
         end = offset + length
