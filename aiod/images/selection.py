@@ -53,9 +53,18 @@ def select(
         references = _matching(image.references, filters.get("reference", []))
         if filters.get("reference") and not references:
             continue
-        if wanted is None or wanted != bool(image.references):
+        if _fits(image, wanted):
             shown.append(Shown(image, config, references, created))
     return sorted(shown, key=lambda one: (one.created_ns, one.image.created_ns), reverse=True)
+
+
+def _fits(image: ImageRecord, wanted: bool | None) -> bool:
+    """Dangling is an image without a tag; not dangling one with any name, even a digest."""
+    if wanted is None:
+        return True
+    if not wanted:
+        return bool(image.references)
+    return all(parse(text).digest is not None for text in image.references)
 
 
 def dangling(filters: Filters) -> bool | None:

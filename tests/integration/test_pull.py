@@ -162,6 +162,21 @@ async def test_every_tag(images: ImageService, registry: Registry) -> None:
         await pull(images, f"{registry.address}/none")
 
 
+async def test_a_tag_that_moves_leaves_its_image_dangling(
+    images: ImageService, registry: Registry
+) -> None:
+    upload, name = Uploader(registry, "moving"), f"{registry.address}/moving"
+    upload.image("1", LAYERS[:1])
+    await pull(images, f"{name}:1")
+    old = images.find(f"{name}:1")
+    upload.image("1", LAYERS[1:])
+    assert (await pull(images, f"{name}:1"))[-1].status.startswith("Status: Downloaded newer")
+    left = await images.list({"dangling": ["true"]})
+    assert [(one.id, one.repo_tags) for one in left] == [(old.id, [])]
+    assert left[0].repo_digests == [f"{name}@{old.manifest}"]
+    assert images.find(f"{name}:1").id != old.id
+
+
 async def test_compressions(images: ImageService, registry: Registry) -> None:
     upload = Uploader(registry, "packed")
     squeeze = zstandard.ZstdCompressor().compress
