@@ -27,7 +27,8 @@ class Context:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o755)
         self.root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.source = Source(self.root)
+        self._sums: dict[bytes, str] = {}
+        self.source = Source(self.root, sums=self._sums)
 
     def close(self) -> None:
         """No more is read."""
@@ -35,7 +36,7 @@ class Context:
 
     def unpack(self, body: Reader, limits: Limits, cancelled: threading.Event) -> None:
         """Take the client's tar in. Raises InvalidParameterError and Cancelled."""
-        unpack_below(body, self.root, b".", limits, cancelled, "build context")
+        unpack_below(body, self.root, b".", limits, cancelled, "build context", self._sums)
 
     def dockerfile(self, name: str) -> str:
         """The Dockerfile's text; what is to be ignored is gone afterwards.

@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aiod.build import beneath
@@ -40,10 +40,17 @@ class Found:
 
 
 class Source:
-    """Everything below one directory, which is a build context unless `of_image`."""
+    """Everything below one directory, which is a build context unless `of_image`.
 
-    def __init__(self, root: int, *, of_image: bool = False) -> None:
+    A context's digests are `sums`, of the members of its tar.
+    """
+
+    def __init__(
+        self, root: int, *, of_image: bool = False, sums: Mapping[bytes, str] | None = None
+    ) -> None:
         self._root = root
+        self._of_image = of_image
+        self._sums = sums
         self._missing = "" if of_image else _NOT_IN_CONTEXT
 
     def find(self, asked: str) -> list[Found]:
@@ -87,8 +94,12 @@ class Source:
         return self._digest(resolved)
 
     def _digest(self, path: bytes) -> str:
+        if self._sums is not None:
+            return self._sums.get(path, os.fsdecode(path))
         entry = described(self._root, path, path)
-        hashed = hashlib.sha256(_header(entry))
+        if self._of_image:  # dockerd has the type in the mode of what it did not get as a tar
+            entry.mode = os.stat(path, dir_fd=self._root, follow_symlinks=False).st_mode
+        hashed = begun_digest(entry)
         if entry.kind == layertar.REGULAR:
             with open(self._open(path), "rb", buffering=0) as file:
                 while data := file.read(CHUNK):
@@ -132,8 +143,14 @@ def _xattrs(root: int, path: bytes) -> dict[str, bytes]:
     }
 
 
+def begun_digest(entry: TarEntry) -> "hashlib._Hash":
+    """The digest of an entry, to which its content is to be added."""
+    return hashlib.sha256(_header(entry))
+
+
 def _header(entry: TarEntry) -> bytes:
-    name = entry.name + (b"/" if entry.kind == layertar.DIRECTORY else b"")
+    slash = b"/" if entry.kind == layertar.DIRECTORY else b""
+    name = entry.name.rstrip(b"/") + slash
     fields = [
         (b"name", name), (b"mode", b"%d" % entry.mode), (b"uid", b"%d" % entry.uid),
         (b"gid", b"%d" % entry.gid), (b"size", b"%d" % entry.size), (b"typeflag", entry.kind),

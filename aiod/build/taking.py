@@ -107,20 +107,31 @@ class Taker:
         checksum = self._instruction.flags.get("checksum", "")
         async with self._workspace.scratch() as scratch:
             await downloads.fetch(url, scratch / "file", self._limit, checksum)
+            await self._output.tell("\n")  # where dockerd's progress bar ends
             name = downloads.file_name(url, self._instruction.arguments[-1])
-            await self._output.tell("\n")
-            async with _found(scratch, "file") as found:
-                yield replace(found, name=os.fsencode(name), unpack=False)
+            await _rename(scratch, name, url)
+            async with _found(scratch, name, of_image=True) as found:
+                digest = found.digest.removeprefix("file:")  # dockerd has none for URLs
+                yield replace(found, digest=digest, unpack=False)
 
 
 @contextlib.asynccontextmanager
-async def _found(directory: Path, name: str) -> AsyncIterator[Found]:
+async def _found(directory: Path, name: str, *, of_image: bool = False) -> AsyncIterator[Found]:
     """The one file of a scratch directory."""
     root = await asyncio.to_thread(open_root, directory)
     try:
-        yield await run_to_end(lambda stop: Source(root).one(os.fsencode(name)))
+        source = Source(root, of_image=of_image)
+        yield await run_to_end(lambda stop: source.one(os.fsencode(name)))
     finally:
         os.close(root)
+
+
+async def _rename(scratch: Path, name: str, url: str) -> None:
+    """What was fetched gets its own name, which is part of its digest."""
+    try:
+        await asyncio.to_thread((scratch / "file").rename, scratch / name)
+    except (OSError, ValueError):
+        raise InvalidParameterError(f"cannot determine filename for source {url}") from None
 
 
 def _write(place: Path, data: bytes) -> None:

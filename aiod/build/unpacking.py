@@ -6,18 +6,25 @@ Blocking; must not know who wants it.
 import os
 import threading
 
-from aiod.build.beneath import open_directory
-from aiod.build.placing import Placer
+from aiod.build.beneath import open_directory, parts
+from aiod.build.placing import Placer, Read
+from aiod.build.sources import begun_digest
 from aiod.errors import InternalError, InvalidParameterError
 from aiod.images.compression import Limits, PlainReader
 from aiod.images.content import Reader
-from aiod.images.layertar import TarError, TarReader
+from aiod.images.layertar import TarEntry, TarError, TarReader
 
 
 def unpack_below(
-    source: Reader, root: int, path: bytes, limits: Limits, cancelled: threading.Event, what: str
+    source: Reader,
+    root: int,
+    path: bytes,
+    limits: Limits,
+    cancelled: threading.Event,
+    what: str,
+    sums: dict[bytes, str] | None = None,
 ) -> None:
-    """Put a tar's members below the directory `path` of `root`.
+    """Put a tar's members below the directory `path` of `root`; their digests into `sums`.
 
     Raises InvalidParameterError, with `what` in it, for a tar that is damaged or beyond the
     limits, and Cancelled.
@@ -30,7 +37,10 @@ def unpack_below(
         for count, entry in enumerate(tar, 1):
             if count > limits.entries:
                 raise InvalidParameterError(f"{what}: more than {limits.entries} entries")
-            placer.place(entry, tar.read)
+            if sums is None:
+                placer.place(entry, tar.read)
+            else:
+                sums[b"/".join(parts(entry.name))] = _placed(placer, entry, tar.read)
         placer.finish()
     except TarError as error:
         raise InvalidParameterError(f"{what}: {error.message}") from error
@@ -47,3 +57,16 @@ def is_tar(source: Reader, limits: Limits) -> bool:
     except InvalidParameterError:
         return False
     return first is not None
+
+
+def _placed(placer: Placer, entry: TarEntry, read: Read) -> str:
+    """Place an entry; returns its digest."""
+    hashed = begun_digest(entry)
+
+    def reading(size: int) -> bytes:
+        data = read(size)
+        hashed.update(data)
+        return data
+
+    placer.place(entry, reading)
+    return hashed.hexdigest()

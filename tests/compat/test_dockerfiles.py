@@ -12,6 +12,9 @@ from tests.support import contexts
 from tests.support.classicbuild import Build, build, saved
 from tests.support.engine import Engine
 
+# dockerd records `ENTRYPOINT []` as if it had inherited one, and so never finds the step again.
+NEVER_CACHED_BY_DOCKERD = {"23-commands"}
+
 
 @pytest.fixture
 def context(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
@@ -49,7 +52,8 @@ def test_builds_as_dockerd_builds(
         for each in builders:
             build(each, context, "-f", str(context / "Dockerfile.parent"), "-t", "parent:1")
     ours, theirs = [build_twice(each, context, *options_of(name, web)) for each in builders]
-    assert ours == theirs
-    assert theirs[1].code == 0, theirs
+    assert ours[0] == theirs[0]
+    assert ours[1] == theirs[1] or name in NEVER_CACHED_BY_DOCKERD
+    assert (ours[1].code, theirs[1].code) == (0, 0)
     one, other = (saved(each, f"case-{name}") for each in builders)
     assert one.differences(other) == []
