@@ -182,3 +182,30 @@ async def test_a_cancelled_upload_ends_at_once(transport: Transport, registry: R
         await task
     async with asyncio.timeout(30):
         await closed.wait()
+
+
+async def test_uploads_cut_at_random_are_whole_or_refused(
+    transport: Transport, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_IN_ONE_PIECE", 100_000)
+    monkeypatch.setattr(uploads, "_CHUNK", 70_000)
+    outcomes = {True: 0, False: 0}
+    for seed in range(60):
+        print("seed", seed)
+        chance = random.Random(seed)
+        data = chance.randbytes(chance.randrange(1, 400_000))
+        path = f"seed-{seed}"
+        async with Cuts(registry.port, chance.randrange(len(data)), chance.randrange(12)) as cuts:
+            there = await uploads_to(transport, cuts.address, path)
+            try:
+                await there.blob(source(data), (), lambda sent: None)
+                done = True
+            except (RegistryError, UnreachableError):
+                done = False
+        direct = await client.origin(transport, registry.address, ANONYMOUS).repository(path)
+        if done:
+            assert await stored(transport, registry, data, path)
+        else:
+            assert await direct.blob_size(source(data).digest) in (None, len(data))
+        outcomes[done] += 1
+    assert min(outcomes.values()) > 0, outcomes
