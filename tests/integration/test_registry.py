@@ -87,22 +87,24 @@ async def test_manifests_blobs_and_tags(
         await there.manifest("none")
 
 
-async def test_tls_of_an_own_authority(
-    transport: Transport, ca: Authority, tmp_path: Path, archive: Path
-) -> None:
+async def test_tls_of_an_own_authority(ca: Authority, tmp_path: Path, archive: Path) -> None:
+    """A host with an authority of its own is verified; a file put right is read again."""
     with Registry(tmp_path / "tls", tls=ca.issue("server")) as registry:
         push(registry, "x:1", archive)
-        assert (await (await repository(transport, registry, "x")).manifest("1")).data
         directory = tmp_path / "certs.d" / registry.address
+        settings = RegistrySettings(certificates=tmp_path / "certs.d", attempts=1)
+        unverified = Transport(settings)
+        assert (await (await repository(unverified, registry, "x")).manifest("1")).data
+        await unverified.close()
         directory.mkdir(parents=True)
-        (directory / "ca.crt").write_bytes(ca.certificate.read_bytes())
-        transport.forget()
-        assert (await (await repository(transport, registry, "x")).manifest("1")).data
         other = authority(tmp_path / "other")
         (directory / "ca.crt").write_bytes(other.certificate.read_bytes())
-        transport.forget()
+        verifying = Transport(settings)
         with pytest.raises(UntrustedError, match="certificate verification failed: "):
-            await (await repository(transport, registry, "x")).manifest("1")
+            await (await repository(verifying, registry, "x")).manifest("1")
+        (directory / "ca.crt").write_bytes(ca.certificate.read_bytes())
+        assert (await (await repository(verifying, registry, "x")).manifest("1")).data
+        await verifying.close()
 
 
 async def test_password(transport: Transport, tmp_path: Path, archive: Path) -> None:

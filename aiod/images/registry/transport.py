@@ -149,6 +149,7 @@ class Transport:
                 ssl=context, proxy=proxy,
             )  # fmt: skip
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
+            self._contexts.pop(url.authority, None)  # the files may be put right meanwhile
             raise UntrustedError(_failed(request, error)) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnreachableError(_failed(request, error)) from error
@@ -171,10 +172,6 @@ class Transport:
     def preferred(self, bases: Sequence[URL]) -> list[URL]:
         """These addresses of one host, with the one that answered last in front."""
         return sorted(bases, key=lambda base: self._answering.get(base.authority) != base)
-
-    def forget(self) -> None:
-        """Read certificates again at the next connection, as their files may have changed."""
-        self._contexts.clear()
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
