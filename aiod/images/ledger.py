@@ -124,6 +124,12 @@ class Ledger:
                 ]
             )
 
+    async def saved(self, images: Sequence[ImageRecord]) -> None:
+        """Record that these images were written to an archive."""
+        events = [happened(image, await self.config(image), "save") for image in images]
+        async with self._changing:
+            await self.put((), events)
+
     async def pushed(self, image: ImageRecord, tagged: Reference, digest: str) -> None:
         """Record that an image, with its manifest `digest`, is now known under a name elsewhere."""
         event = transferred(await self.config(image), "push", tagged)

@@ -431,6 +431,7 @@ class ImageService:
             async with contextlib.aclosing(archive.stream()) as pieces:
                 async for piece in pieces:
                     yield piece
+            await self.ledger.saved([one.image for one in chosen])
 
     # how they go
 

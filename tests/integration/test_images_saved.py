@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,21 @@ def test_several_images_share_their_layers(both: tuple[Api, Api]) -> None:
     assert {line["stream"] for line in told} == {"Loaded image: one:1\n", "Loaded image: two:2\n"}
     for name in ("one:1", "two:2"):
         assert same(ours, name) == same(theirs, name)
+
+
+def test_events(both: tuple[Api, Api]) -> None:
+    answers = []
+    for api in both:
+        load(api, rootfs.docker_archive("one:1", TWO))
+        load(api, rootfs.docker_archive("two:2", THREE))
+        since = f"{time.time():.9f}"
+        saved(api, "one:1", "two:2", "one:1")
+        query = {"since": since, "until": f"{time.time():.9f}", "filters": '{"type":["image"]}'}
+        body = api.raw("GET", f"/events?{urlencode(query)}").body
+        found = [json.loads(line) for line in body.splitlines()]
+        answers.append(sorted(json.dumps([e["Action"], e["Actor"]], sort_keys=True) for e in found))
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 2
 
 
 NAMES: list[list[str]] = [
