@@ -110,7 +110,10 @@ class EventRoutes:
 
     async def _stream(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        since, until = params.timestamp(query, "since"), params.timestamp(query, "until")
+        since = params.timestamp(query, "since", zero=True)
+        until = params.timestamp(query, "until", zero=True)
+        if until == 0:  # as dockerd has it: everything up to now
+            until = time.time_ns()
         if since and until and since > until:
             raise InvalidParameterError(
                 f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})"

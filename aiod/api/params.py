@@ -56,13 +56,13 @@ def size(query: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def timestamp(query: Mapping[str, str], name: str) -> int | None:
-    """A time as nanoseconds since the epoch; None when absent, empty or 0.
+def timestamp(query: Mapping[str, str], name: str, *, zero: bool = False) -> int | None:
+    """A time as nanoseconds since the epoch; None when absent, empty or, without `zero`, 0.
 
     Accepts seconds with up to nine decimals, and RFC 3339.
     """
     value = query.get(name, "")
-    if value in ("", "0"):
+    if not value or (value == "0" and not zero):
         return None
     if found := re.fullmatch(r"(-?[0-9]{1,12})(?:\.([0-9]{1,9})[0-9]*)?", value):
         seconds, fraction = int(found[1]), int((found[2] or "0").ljust(9, "0"))

@@ -68,19 +68,16 @@ def test_a_life_is_told_alike(lived: list[tuple[Engine, float]]) -> None:
     assert died["Actor"]["Attributes"]["exitCode"] == "137"
 
 
-def test_each_exec_ends_once(engine: Engine) -> None:
-    """Whoever waits for its end sees it at the same time as those who do not."""
-    since, name = time.time(), "many-execs"
-    engine.docker("run", "-d", "--network", "none", "--name", name, "base", "sleep", "1000")
-    try:
-        for code in range(10):
-            done = engine.docker("exec", name, "sh", "-c", f"exit {code}", check=False)
-            assert done.returncode == code
-        found = events(engine, since, {"event": ["exec_die"], "container": [name]})
-    finally:
-        engine.docker("rm", "-f", name)
-    codes = range(10)
-    assert [event["Actor"]["Attributes"]["exitCode"] for event in found] == [str(c) for c in codes]
+@pytest.mark.parametrize("bounds", ["since=0&until={}", "until=0", "since=0&until=0"])
+def test_zero_is_a_time(lived: list[tuple[Engine, float]], bounds: str) -> None:
+    """The beginning of all, where the log begins; as an end it is now."""
+    query = bounds.format(int(time.time()) + 1)
+    for engine, _ in lived:
+        with engine.api() as api:
+            reply = api.raw("GET", f"/events?{query}")
+        created = [event for event in map(json.loads, reply.body.splitlines())
+                   if event["Action"] == "create" and "one-life" in str(event)]  # fmt: skip
+        assert len(created) == 1, engine.name
 
 
 @pytest.mark.parametrize(
@@ -154,3 +151,18 @@ def _end(pid: int) -> None:
     process = Identity.of(pid)
     send(process)
     wait_gone(process)
+
+
+def test_each_exec_ends_once(engine: Engine) -> None:
+    """Whoever waits for its end sees it at the same time as those who do not."""
+    since, name = time.time(), "many-execs"
+    engine.docker("run", "-d", "--network", "none", "--name", name, "base", "sleep", "1000")
+    try:
+        for code in range(10):
+            done = engine.docker("exec", name, "sh", "-c", f"exit {code}", check=False)
+            assert done.returncode == code
+        found = events(engine, since, {"event": ["exec_die"], "container": [name]})
+    finally:
+        engine.docker("rm", "-f", name)
+    codes = range(10)
+    assert [event["Actor"]["Attributes"]["exitCode"] for event in found] == [str(c) for c in codes]
