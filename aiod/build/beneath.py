@@ -8,7 +8,7 @@ there. Blocking.
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiod.errors import InvalidParameterError
@@ -105,13 +105,26 @@ def make_directories(root: int, path: bytes, owner: Owner, mode: int = 0o755) ->
         os.chmod(place, mode, dir_fd=root)
 
 
-def walk(root: int, path: bytes) -> Iterable[bytes]:
+def walk(root: int, path: bytes) -> Iterator[bytes]:
     """Every path below a resolved directory in lexical order, directories before their files."""
-    with os.scandir(descriptor := open_directory(root, path)) as entries:
-        found = sorted((os.fsencode(e.name), e.is_dir(follow_symlinks=False)) for e in entries)
-    os.close(descriptor)
-    for name, is_dir in found:
-        below = name if path == b"." else path + b"/" + name
+    waiting = _entries(root, path)
+    while waiting:
+        below, is_dir = waiting.pop()
         yield below
         if is_dir:
-            yield from walk(root, below)
+            waiting += _entries(root, below)
+
+
+def _entries(root: int, path: bytes) -> list[tuple[bytes, bool]]:
+    """What is in one directory, the last name first, and whether it is a directory."""
+    prefix = b"" if path == b"." else path + b"/"
+    descriptor = open_directory(root, path)
+    try:
+        with os.scandir(descriptor) as entries:
+            found = [
+                (prefix + os.fsencode(entry.name), entry.is_dir(follow_symlinks=False))
+                for entry in entries
+            ]
+    finally:
+        os.close(descriptor)
+    return sorted(found, reverse=True)

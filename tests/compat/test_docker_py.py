@@ -1,6 +1,8 @@
 """docker-py, the library most scripts use, against the daemon."""
 
+import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -54,3 +56,24 @@ def test_errors(client: Any) -> None:
         client.containers.create("no-such-image", network_mode="none")
     with pytest.raises(docker.errors.NotFound):
         client.containers.get("no-such-container")
+
+
+def test_build(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM base\nARG A\nCOPY f /f\nRUN cat /f && echo $A\n")
+    (tmp_path / "f").write_text("copied\n")
+    options = {"path": str(tmp_path), "tag": "py/built:1", "buildargs": {"A": "given"}, "rm": True}
+    image, log = client.images.build(network_mode="none", labels={"of": "test"}, **options)
+    try:
+        assert "py/built:1" in image.tags
+        assert image.labels == {"of": "test"}
+        told = [line.get("stream") for line in log]
+        assert "copied\n" in "".join(filter(None, told))
+        assert [step["CreatedBy"] for step in image.history()][1].startswith("|1 A=given /bin/sh")
+    finally:
+        client.images.remove("py/built:1")
+
+
+def test_a_build_that_fails(client: Any) -> None:
+    with pytest.raises(docker.errors.BuildError, match="returned a non-zero code: 7"):
+        client.images.build(fileobj=io.BytesIO(b"FROM base\nRUN exit 7"), forcerm=True,
+                            network_mode="none")  # fmt: skip

@@ -1,22 +1,28 @@
 """`POST /build`: hostile contexts, the cache, cancellation, crashes, and what is left of them."""
 
+import base64
+import hashlib
 import io
 import json
 import os
 import socket
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.support import leaks
+from tests.support import leaks, rootfs
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine, eventually
 from tests.support.http import Reply
 from tests.support.layertars import directory, layer, link, member, soft
+from tests.support.pulling import skopeo_push
+from tests.support.registry import PASSWORD, USER, BasicAuth, Registry
+from tests.support.webserver import Page, serving
 
 TAG = "built:1"
 Member = tuple[tarfile.TarInfo, bytes]
@@ -263,6 +269,43 @@ def test_nothing_is_left_of_a_build_whose_daemon_was_killed(daemon: AiodDaemon) 
     assert list(daemon.paths.builds.iterdir()) == []
     leaks.assert_none(daemon)
     assert "Successfully built" in built(daemon, "FROM base\nRUN true")
+
+
+def test_builds_at_once(aiod: Engine) -> None:
+    def one(number: int) -> str:
+        return built(aiod, f"FROM base\nRUN echo {number} > /n && cat /n", t=f"at-once:{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        texts = list(pool.map(one, range(4)))
+    for number, text in enumerate(texts):
+        assert f"\n{number}\n" in text
+        assert f"Successfully tagged at-once:{number}" in text
+
+
+def test_a_checksum_that_is_wrong_leaves_nothing(aiod: Engine) -> None:
+    data = b"fetched"
+    right = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    with serving({"/f": Page(data)}) as address:
+        dockerfile = f"FROM base\nADD --checksum=%s http://{address}/f /f\nRUN cat /f"
+        assert "fetched" in built(aiod, dockerfile % right)
+        reply = post(aiod, context(dockerfile % f"sha256:{'0' * 64}"))
+    assert f"digest mismatch {right}" in error(reply)
+
+
+def test_a_base_image_comes_from_its_registry(daemon: AiodDaemon, tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(rootfs.docker_archive("a:1", [rootfs.busybox_tar()]))
+    with Registry(tmp_path / "registry", auth=BasicAuth()) as registry:
+        name = f"{registry.address}/private/base:1"
+        skopeo_push(registry, "private/base:1", archive, f"--dest-creds={USER}:{PASSWORD}")
+        auth = {registry.address: {"username": USER, "password": PASSWORD}}
+        config = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+        body = context(f"FROM {name}\nCOPY --from={name} /etc/passwd /p\nRUN cat /p")
+        assert "error" in lines(post(daemon, body))[-1]
+        with daemon.api() as api:
+            reply = api.raw("POST", f"/build?t={TAG}", body, {"X-Registry-Config": config})
+    assert "root:x:0:0" in shown(reply), reply.body
+    assert f"Status: Downloaded newer image for {name}" in reply.body.decode()
 
 
 def test_many_layers(daemon: AiodDaemon) -> None:
