@@ -29,13 +29,15 @@ class Limits:
 
     `size` is bytes of plain data, `entries` members of a tar. `ratio` bounds plain over
     compressed bytes, but only once `ratio_floor` plain bytes have been seen, because a few
-    megabytes of zeros are honest and compress a thousandfold.
+    megabytes of zeros are honest and compress a thousandfold. `reserve` is the bytes, but at
+    most a twentieth of the file system, that unpacking leaves free for records and containers.
     """
 
     size: int = 64 << 30
     entries: int = 4_000_000
     ratio: int = 200
     ratio_floor: int = 1 << 30
+    reserve: int = 256 << 20
 
 
 class _Decompressor(Protocol):

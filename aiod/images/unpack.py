@@ -31,6 +31,8 @@ _WHITEOUT = b".wh."
 _AUFS = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _NAME_MAX = 4096
+_BLOCK = 4096
+_LOOK_EVERY = 1 << 20  # bytes between two looks at the free space
 DEPTH_MAX = 255
 _SMALL = CHUNK  # bytes of a file that is made in one go
 _REMEMBERED = 32  # directories open at a time
@@ -177,6 +179,7 @@ class _Unpacker:
     logical: int = 0
     times: dict[tuple[bytes, ...], int] = field(default_factory=dict)
     sums: dict[int, int] = field(default_factory=dict)
+    unlooked: int = 0
 
     def run(self, tar: TarReader) -> Unpacked:
         for count, entry in enumerate(tar, 1):
@@ -186,9 +189,23 @@ class _Unpacker:
                 )
             if self.cancelled.is_set():
                 raise Cancelled
+            self._look_at_space(entry.size)
             self._guarded(entry, tar)
         self._set_directory_times()
         return Unpacked(self.logical, self.sums)
+
+    def _look_at_space(self, coming: int) -> None:
+        """Now and then: an entry takes about a block however small it is."""
+        self.unlooked += coming + _BLOCK
+        if self.unlooked < _LOOK_EVERY:
+            return
+        self.unlooked = 0
+        disk = os.fstatvfs(self.tree.root)
+        kept = min(self.limits.reserve, disk.f_blocks * disk.f_frsize // 20)
+        if disk.f_bavail * disk.f_frsize - coming < kept:
+            raise InternalError(
+                f"layer refused: no space left on device but {kept >> 20} MiB that are kept free"
+            )
 
     def _guarded(self, entry: TarEntry, tar: TarReader) -> None:
         """Apply one entry; every failure names it."""

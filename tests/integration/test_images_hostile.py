@@ -3,9 +3,13 @@
 import asyncio
 import gzip
 import hashlib
+import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiod.config import Paths
-from aiod.errors import AiodError, InvalidParameterError
+from aiod.errors import AiodError, InternalError, InvalidParameterError
 from aiod.images.compression import Limits
 from aiod.images.service import ImageService
+from aiod.images.unpack import unpack
 from aiod.store.database import Database
 from aiod.store.images import ImageRepository
 from tests.support import rootfs
@@ -305,3 +310,23 @@ def test_noise_as_a_layer(
     stored = _with_checksums(noise + bytes(-len(noise) % 512)) if fixed else noise
     place = tmp_path_factory.mktemp("n")
     asyncio.run(_survives(rootfs.docker_archive("n:1", [stored]), place))
+
+
+def test_space_is_kept_free(tmp_path: Path) -> None:
+    """On a disk of its own: what would fill it is refused while the reserve is still there."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "small", str(disk)], check=True)
+    try:
+        (disk / "layer").mkdir()
+        tar = io.BytesIO(layer(member(f"f{n}", bytes([n]) * (9 << 20)) for n in range(9)))
+        with pytest.raises(InternalError, match="kept free"):
+            unpack(tar, str(disk / "layer"), Limits(), threading.Event())
+        free = os.statvfs(disk).f_bavail * 4096
+        assert free >= 4 << 20
+        shutil.rmtree(disk / "layer")
+        (disk / "layer").mkdir()
+        tar = io.BytesIO(layer(member(f"f{n}", bytes([n]) * (9 << 20)) for n in range(6)))
+        assert unpack(tar, str(disk / "layer"), Limits(), threading.Event()).size == 6 * (9 << 20)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
