@@ -1,167 +1,169 @@
-"""Pull and unpack beside dockerd and skopeo: `python -m benchmarks.images`.
+"""Pulling beside dockerd, skopeo and Podman: one command, `python -m benchmarks.images`, as root.
 
-One image of 12 layers and 400 MB, made of this machine's own files, from a registry on the
-loopback. The engines take turns; then a second image that shares 11 of the layers is pulled.
-Needs root, dockerd, skopeo and docker-registry.
+Makes an image of 12 layers and 400 MB and a second one that shares 11 of them, has Debian's
+registry serve both on loopback, and has everyone pull both into an empty directory.
 """
 
 import argparse
-import gzip
-import io
-import json
 import os
 import shutil
-import statistics
 import subprocess
-import tarfile
+import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.binaries import require
+from benchmarks import bigimage, pulls
+from benchmarks.report import Absent, Report, Row
+from tests.support.binaries import find
 from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
-from tests.support.engine import Engine
-from tests.support.pulling import OCI, Uploader, descriptor, digest_of
 from tests.support.registry import Registry
 
-LAYERS = 12
-_SOURCES = ("/usr/lib", "/usr/share", "/usr/bin", "/usr/include")
+_PULLERS: dict[str, Callable[[Path], pulls.Puller]] = {
+    "aiod": lambda base: pulls.EnginePuller(AiodDaemon(base)),
+    "dockerd": lambda base: pulls.EnginePuller(Dockerd(base)),
+    "skopeo": lambda base: pulls.Skopeo("skopeo", base),
+    "podman": lambda base: pulls.Podman("podman", base),
+}
 
 
-def files() -> Iterator[Path]:
-    """Regular files of this machine, in a fixed order."""
-    for source in _SOURCES:
-        for directory, names, found in os.walk(source):
-            names.sort()
-            for name in sorted(found):
-                path = Path(directory, name)
-                if path.is_file() and not path.is_symlink():
-                    yield path
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One engine's first pull and the second one, of which it had all layers but one."""
+
+    engine: str
+    version: str
+    first: pulls.Pull
+    second: pulls.Pull
 
 
-def layers(size: int, first: int = 0) -> Iterator[tuple[bytes, str]]:
-    """Gzipped layers of together `size` bytes unpacked, each with its diff id.
-
-    All their files are below a directory that is numbered, from `first` on.
-    """
-    source = files()
-    for number in range(first, first + LAYERS):
-        out, total = io.BytesIO(), 0
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            while total < size // LAYERS:
-                path = next(source)
-                tar.add(path, arcname=f"{number}{path}", recursive=False)
-                total += path.stat().st_size
-        plain = out.getvalue()
-        yield gzip.compress(plain, 6, mtime=0), digest_of(plain)
+ROWS = [
+    Row[Figures]("pull and unpack, s", lambda one: one.first.seconds),
+    Row[Figures]("layers transferred", lambda one: one.first.transferred.layers, compared=False),
+    Row[Figures]("MB transferred", lambda one: one.first.transferred.megabytes, compared=False),
+    Row[Figures]("peak memory of the puller, MiB", lambda one: one.first.peak),
+    Row[Figures]("the same with its children, MiB", lambda one: one.first.tree),
+    Row[Figures]("pull of the second image, s", lambda one: one.second.seconds),
+    Row[Figures]("layers transferred", lambda one: one.second.transferred.layers, compared=False),
+    Row[Figures]("MB transferred", lambda one: one.second.transferred.megabytes, compared=False),
+]
 
 
-def put(registry: Registry, tag: str, made: list[tuple[bytes, str]]) -> None:
-    """Upload an image of those layers."""
-    uploader = Uploader(registry, "bench")
-    config = json.dumps({
-        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"], "Labels": {"tag": tag}},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]},
-    }).encode()  # fmt: skip
-    for data in (config, *(blob for blob, _ in made)):
-        uploader.blob(data)
-    uploader.manifest(tag, {
-        "schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json",
-        "config": descriptor(f"{OCI}.config.v1+json", config),
-        "layers": [descriptor(f"{OCI}.layer.v1.tar+gzip", blob) for blob, _ in made],
-    })  # fmt: skip
+class Bench:
+    """One image and everyone who pulls it, round after round."""
 
+    def __init__(self, scratch: Path, size: int) -> None:
+        self._scratch = scratch
+        print("making the image …", file=sys.stderr)
+        self.image = bigimage.make(scratch / "image", size)
+        self._count = 0
+        self.figures: dict[str, Figures] = {}
+        self.absent: dict[str, Absent] = {}
 
-def pull(engine: Engine, name: str) -> float:
-    """Seconds of one pull."""
-    begun = time.perf_counter()
-    with engine.api(timeout=600) as api:
-        body = api.send("POST", "/images/create", fromImage=name).body
-    took = time.perf_counter() - begun
-    if b'"error"' in body:
-        raise RuntimeError(body.splitlines()[-1].decode())
-    return took
+    def run(self, names: list[str], rounds: int) -> None:
+        """Everyone in turn, in every round from a different one on."""
+        with ExitStack() as stack:
+            registry = stack.enter_context(Registry(self._scratch / "registry"))
+            self._push(registry)
+            for number in range(rounds):
+                for name in [*names[number % len(names) :], *names[: number % len(names)]]:
+                    if name not in self.absent:
+                        self._try(name, registry, stack)
 
+    def _push(self, registry: Registry) -> None:
+        for tag in ("first", "second"):
+            source, target = f"oci:{self.image.layout}:{tag}", f"{registry.address}/{pulls.NAME}"
+            command = ["skopeo", "copy", "-q", "--dest-tls-verify=false", source]
+            subprocess.run([*command, f"docker://{target}:{tag}"], check=True)
 
-def forget(engine: Engine, name: str) -> None:
-    """Remove the image, off the clock, and have the disk quiet."""
-    with engine.api(timeout=600) as api:
-        api.call("DELETE", f"/images/{name}", force=1)
-    os.sync()
-
-
-def skopeo(name: str, scratch: Path) -> float:
-    """Seconds of a copy to a directory: no unpacking."""
-    begun = time.perf_counter()
-    command = [require("skopeo"), "copy", "-q", "--src-tls-verify=false"]
-    subprocess.run([*command, f"docker://{name}", f"dir:{scratch}/copy"], check=True)
-    took = time.perf_counter() - begun
-    shutil.rmtree(scratch / "copy")
-    return took
-
-
-def peak_mib(pid: int) -> int:
-    """The most memory that the process ever had, VmHWM of proc_pid_status(5), in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) >> 10
-    raise RuntimeError("no VmHWM")
-
-
-def arrivals(engine: Engine, name: str) -> int:
-    """How many layers a pull brings that are not here already."""
-    with engine.api(timeout=600) as api:
-        body = api.send("POST", "/images/create", fromImage=name).body
-    said = [json.loads(line).get("status") for line in body.splitlines()]
-    return said.count("Download complete")
-
-
-def measure(scratch: Path, rounds: int, size: int) -> dict[str, object]:
-    """Everything, as figures."""
-    aiod, dockerd = AiodDaemon(scratch / "a"), Dockerd(scratch / "d")
-    times: dict[str, list[float]] = {"aiod": [], "dockerd": [], "skopeo": []}
-    with Registry(scratch / "registry") as registry:
-        made = list(layers(size))
-        other = next(layers(size, first=LAYERS))
-        put(registry, "one", made)
-        put(registry, "two", [*made[:-1], other])
-        name = f"{registry.address}/bench:one"
+    def _try(self, name: str, registry: Registry, stack: ExitStack) -> None:
+        """Whoever cannot do it here is left out with the reason; aiod may not."""
+        if find(name) is None and name != "aiod":
+            self.absent[name] = Absent(name, "not installed")
+            return
+        print(f"{name} …", file=sys.stderr)
+        self._count += 1
+        puller = _PULLERS[name](self._scratch / str(self._count))
+        stack.callback(puller.clean_up)
         try:
-            for engine in (aiod, dockerd):
-                engine.start()
-            for _ in range(rounds):
-                for engine in (aiod, dockerd):
-                    times[engine.name].append(pull(engine, name))
-                    forget(engine, name)
-                times["skopeo"].append(skopeo(name, scratch))
-            peak = peak_mib(aiod.pid)
-            pull(aiod, name)
-            second = arrivals(aiod, f"{registry.address}/bench:two")
+            found = self._once(puller, registry)
+        except Exception as error:
+            if name == "aiod":
+                raise
+            self.absent[name] = Absent(name, f"does not run here: {error}")
+            return
+        known = self.figures.get(name, found)
+        self.figures[name] = Figures(
+            name, found.version, _best(known.first, found.first), _best(known.second, found.second)
+        )
+
+    def _once(self, puller: pulls.Puller, registry: Registry) -> Figures:
+        first, second = ({one.digest for one in each} for each in self._images())
+        puller.start()
+        try:
+            version = puller.version
+            return Figures(
+                puller.name,
+                version,
+                pulls.measured(puller, registry, "first", first),
+                pulls.measured(puller, registry, "second", second),
+            )
         finally:
-            aiod.destroy()
-            dockerd.destroy()
-    return {
-        "layers": LAYERS,
-        "compressed_mib": sum(len(blob) for blob, _ in made) >> 20,
-        "unpacked_mib": size >> 20,
-        "seconds": {who: [round(one, 2) for one in found] for who, found in times.items()},
-        "median_seconds": {who: round(statistics.median(found), 2) for who, found in times.items()},
-        "aiod_peak_mib": peak,
-        "layers_of_second_pull": second,
-    }
+            puller.stop()
+
+    def _images(self) -> tuple[tuple[bigimage.Layer, ...], ...]:
+        return self.image.first, self.image.second
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--megabytes", type=int, default=400)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="adi", dir="/tmp") as scratch:
-        print(json.dumps(measure(Path(scratch), chosen.rounds, chosen.megabytes << 20), indent=2))
+def _best(one: pulls.Pull, other: pulls.Pull) -> pulls.Pull:
+    """The shorter time with the larger memory and transfer, so that no round hides a peak."""
+    return pulls.Pull(
+        min(one.seconds, other.seconds),
+        max(one.peak, other.peak),
+        None if one.tree is None or other.tree is None else max(one.tree, other.tree),
+        max(one.transferred, other.transferred, key=lambda sent: sent.megabytes),
+    )
+
+
+def _report(bench: Bench, names: list[str], rounds: int) -> Report[Figures]:
+    image = bench.image
+    introduction = (
+        "Written by `python -m benchmarks.images`. Everyone pulls the same image from the same\n"
+        "registry on loopback into an empty directory, then a second image that shares all\n"
+        f"layers but one: {len(image.first)} layers of {image.size / 1e6:.0f} MB in "
+        f"{image.files} files and directories,\n{image.compressed / 1e6:.0f} MB compressed. "
+        "What was transferred is taken from the registry's log. `skopeo copy`\n"
+        f"writes an OCI layout and unpacks nothing. The shortest time of {rounds} rounds, and the\n"
+        "largest memory.\n"
+    )
+    found = [bench.figures[name] for name in names if name in bench.figures]
+    return Report(introduction, ROWS, found, list(bench.absent.values()))
+
+
+def main() -> int:
+    """Measure, print the table, and write IMAGES.md and images.json unless --quick."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size; write nothing")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everyone pulls (3)")
+    parser.add_argument("--peers", nargs="*", default=["dockerd", "skopeo", "podman"])
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp"), help="where to work (/tmp)")
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("needs root")
+    names = ["aiod", *options.peers]
+    scratch = Path(tempfile.mkdtemp(prefix="ab", dir=options.scratch))
+    try:
+        bench = Bench(scratch, bigimage.SIZE // 10 if options.quick else bigimage.SIZE)
+        bench.run(names, options.rounds)
+    finally:
+        shutil.rmtree(scratch)
+    report = _report(bench, names, options.rounds)
+    print(report.table() if options.quick else report.write(Path(__file__).parent, "IMAGES"))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

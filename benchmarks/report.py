@@ -81,7 +81,8 @@ class Report(Generic[F]):
         machine = _machine()
         text = (
             f"# Figures\n\n{self.introduction}\n{machine['date']}, Linux {machine['kernel']}, "
-            f"{machine['cpus']} CPUs, Python {machine['python']}.\n\n{self.table()}"
+            f"{machine['cpus']} CPUs, Python {machine['python']}, {machine['priority']} priority, "
+            f"load {machine['load']} at the end.\n\n{self.table()}"
         )
         (directory / f"{name}.md").write_text(text)
         document = {
@@ -105,10 +106,13 @@ def _ratio(row: Row[F], ours: F, theirs: F) -> str:
     return f"{mine / other if row.more_is_better else other / mine:.1f} times"
 
 
-def _machine() -> dict[str, str | int]:
+def _machine() -> dict[str, str | int | float]:
+    real_time = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "kernel": platform.release(),
         "cpus": os.cpu_count() or 0,
         "python": platform.python_version(),
+        "priority": "real-time" if real_time else "normal",
+        "load": round(os.getloadavg()[0], 1),
     }
