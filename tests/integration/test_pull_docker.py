@@ -66,6 +66,10 @@ def test_what_dockerd_pushes_aiod_pulls_and_runs(
     done = aiod.docker("run", "--rm", "--network=none", name, "echo", "it runs")
     assert done.stdout == "it runs\n"
     assert "Image is up to date for" in aiod.docker("pull", name).stdout
+    aiod.docker("rmi", name)
+    again = aiod.docker("run", "--rm", "--network=none", name, "echo", "pulled at need")
+    assert again.stdout == "pulled at need\n"
+    assert f"Unable to find image '{name}' locally" in again.stderr
 
 
 def test_bars_on_a_terminal(aiod: Engine, registry: Registry, archive: Path) -> None:
