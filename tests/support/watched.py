@@ -4,6 +4,7 @@ Every blocking call made while the loop runs is written to the daemon's log with
 was made at; `assert_never_blocked` fails on them. Nothing behaves otherwise.
 """
 
+import shutil  # noqa: F401 (before os is watched: once imported, it knows what os can do)
 import sys
 import traceback
 from collections.abc import Callable
