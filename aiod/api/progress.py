@@ -4,6 +4,7 @@ Must not know any route.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -12,6 +13,8 @@ from aiohttp import web
 from aiod.api import replies
 from aiod.api.routing import Call
 from aiod.errors import AiodError
+
+log = logging.getLogger(__name__)
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -41,6 +44,15 @@ async def stream(call: Call, messages: AsyncGenerator[object, None]) -> web.Stre
             try:
                 async for message in messages:
                     await lines.send(message)
-            except AiodError as error:
-                await lines.send(ErrorLine(ErrorDetail(error.message), error.message))
+            except ConnectionError:
+                raise
+            except Exception as error:
+                await lines.send(_last(call, error))
         return lines.response
+
+
+def _last(call: Call, error: Exception) -> ErrorLine:
+    told = error.message if isinstance(error, AiodError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, AiodError):
+        log.error("%s: %s", call.route, told, exc_info=error)
+    return ErrorLine(ErrorDetail(told), told)

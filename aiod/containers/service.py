@@ -61,6 +61,7 @@ class ContainerService:
         self._lifecycle.hooks.settle_execs = self.execs.settle
         images.uses = self._uses
         images.stacks = self._stacks
+        images.unknown_stacks = lambda: bool(self._remover.broken)
         self.list, self.get = looking.list, looking.get
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
         self.create = Creator(paths, repository, images, directory, roots.default).create

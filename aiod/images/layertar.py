@@ -256,7 +256,7 @@ def _parse_header(block: bytes) -> TarEntry:
         gid=_natural(gid),
         size=length,
         real_size=length,
-        mtime_ns=_number(mtime) * 1_000_000_000,
+        mtime_ns=_nanoseconds(_number(mtime) * 1_000_000_000),
         major=_natural(major),
         minor=_natural(minor),
     )
@@ -279,6 +279,13 @@ def _number(data: bytes) -> int:
     if not _OCTAL.fullmatch(digits):
         raise TarError(f"tar: invalid header: {data!r} is not a number")
     return int(digits, 8) if digits else 0
+
+
+def _nanoseconds(value: int) -> int:
+    """A time whose seconds the kernel's `struct timespec` can hold (timespec(3type))."""
+    if not -1 << 63 <= value // 1_000_000_000 < 1 << 63:
+        raise TarError("tar: a time is out of range")
+    return value
 
 
 def _natural(data: bytes) -> int:
@@ -336,7 +343,7 @@ def _apply_pax(entry: TarEntry, pax: dict[bytes, bytes]) -> None:
         elif key == b"gid":
             entry.gid = _decimal(value)
         elif key == b"mtime":
-            entry.mtime_ns = _timestamp(value)
+            entry.mtime_ns = _nanoseconds(_timestamp(value))
         elif key.startswith(_XATTR):
             entry.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
 

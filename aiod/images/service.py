@@ -107,6 +107,7 @@ class ImageService:
         )  # fmt: skip
         self.uses: Uses = lambda image_id: ()
         self.stacks: Callable[[], Mapping[str, Sequence[str]]] = dict
+        self.unknown_stacks: Callable[[], bool] = lambda: False
 
     @property
     def transport(self) -> Transport:
@@ -155,7 +156,8 @@ class ImageService:
                 return image
 
     async def _condemn(self) -> Deletion:
-        if self.ledger.unreadable:
+        # A record that cannot be read may stand on anything.
+        if self.ledger.unreadable or self.unknown_stacks():
             return _nothing
         images = list(self.ledger.images)
         blobs = frozenset().union(*(image.blobs() for image in images))
@@ -186,7 +188,8 @@ class ImageService:
                 yield message
 
     def _owners(self) -> Owners:
-        return Owners(tuple(self.ledger.images), self.stacks(), self.ledger.unreadable)
+        images = tuple(self.ledger.images)
+        return Owners(images, self.stacks(), self.ledger.unreadable, self.unknown_stacks())
 
     # what there is
 

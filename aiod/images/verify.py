@@ -55,12 +55,13 @@ class Owners:
     """What stands on the stores.
 
     `stacks` are the layers of each container, `unreadable` the ids of images whose records
-    cannot be read.
+    cannot be read; `unknown_stacks` says that there are such records of containers.
     """
 
     images: Sequence[ImageRecord]
     stacks: Mapping[str, Sequence[str]]
     unreadable: Sequence[str]
+    unknown_stacks: bool = False
 
     def layers(self) -> dict[str, LayerRecord]:
         """Every layer of an image by its chain id."""
@@ -124,7 +125,8 @@ class Verifier:
         """Whether something owns or holds it, or may own it."""
         owners = self.owners()
         owned = owners.blobs() | owners.used() | owners.layers().keys()
-        return bool(owners.unreadable) or name in owned or self.collector.holds.held(name)
+        unsure = bool(owners.unreadable) or owners.unknown_stacks
+        return unsure or name in owned or self.collector.holds.held(name)
 
     async def _blob(self, digest: str) -> VerifyMessage | None:
         try:

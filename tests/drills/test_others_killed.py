@@ -267,8 +267,11 @@ def test_bad_record_hides_no_other(daemon: AiodDaemon) -> None:
     daemon.restart()
     with daemon.api() as api:
         witness.assert_undisturbed(api)
-        api.send("DELETE", f"/containers/{victim.container}", force="1")
+        layers = set(daemon.paths.overlay.iterdir())
         api.remove(witness.container)
+        api.call("DELETE", "/images/base")
+        assert set(daemon.paths.overlay.iterdir()) == layers, "the victim may stand on them"
+        api.send("DELETE", f"/containers/{victim.container}", force="1")
     leaks.assert_none(daemon)
 
 

@@ -94,6 +94,9 @@ LAYERS = {
     "whiteout through a link": ([soft("a", "/tmp"), member("a/.wh.b")], "is a symbolic link"),
     "opaque through a link": ([soft("a", "/tmp"), member("a/.wh..wh..opq")], "symbolic link"),
     "device out of range": ([NULL], "device number"),
+    "time out of range": (
+        [member("a", b"", pax_headers={"mtime": "9" * 20})], "time is out of range",
+    ),
     "overlay's own xattr": (
         [member("a", b"", pax_headers={"SCHILY.xattr.trusted.overlay.redirect": "/b"})],
         "belongs to the file system",
