@@ -28,17 +28,18 @@ def guarded(scratch: Path) -> Iterator[Registry]:
         yield running
 
 
+def image_ids(engine: Engine) -> set[str]:
+    return set(engine.docker("images", "-qa", "--no-trunc").stdout.split())
+
+
 @pytest.fixture
 def image(engine: Engine) -> Iterator[str]:
-    """A loaded image of two layers; whatever the test made goes afterwards."""
+    """A loaded image of two layers; whatever the test made goes afterwards, and nothing else."""
+    before = image_ids(engine)
     engine.load(rootfs.docker_archive("made:1", [rootfs.busybox_tar(), ONE]))
     yield "made:1"
-    lines = engine.docker("images", "-q", "--no-trunc", "--filter", "dangling=false").stdout.split()
-    lines += engine.docker("images", "-q", "--no-trunc").stdout.split()
-    for one in dict.fromkeys(lines):
-        names = inspect(engine, one)["RepoTags"]
-        if "base:latest" not in names:
-            engine.docker("rmi", "-f", one)
+    while made := image_ids(engine) - before:
+        engine.docker("rmi", "-f", made.pop())
 
 
 def inspect(engine: Engine, name: str) -> Any:
