@@ -6,6 +6,7 @@ Must not know any route's meaning.
 """
 
 import asyncio
+import functools
 import logging
 import re
 import time
@@ -150,7 +151,7 @@ class ApiServer:
         task = asyncio.ensure_future(_guarded(found.route.handler(call), request))
         owned = self._watching if found.route.interruptible else self._changing
         owned.add(task)
-        task.add_done_callback(owned.discard)
+        task.add_done_callback(functools.partial(_ended, owned))
         if not found.route.interruptible:
             return await asyncio.shield(task)
         try:
@@ -159,6 +160,15 @@ class ApiServer:
             if self._stopping and not _being_cancelled():
                 raise UnavailableError("the daemon is shutting down") from None
             raise
+
+
+def _ended(
+    owned: set[asyncio.Task[web.StreamResponse]], task: asyncio.Task[web.StreamResponse]
+) -> None:
+    """Let go of a request's task; of one whose client has left, nobody else asks for its end."""
+    owned.discard(task)
+    if not task.cancelled():
+        task.exception()
 
 
 def _being_cancelled() -> bool:
