@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import rootfs
-from tests.support.binaries import find
+from tests.support.binaries import require
 from tests.support.engine import Engine, eventually
 
 FOREVER = ("sleep", "1000000")
@@ -115,9 +115,7 @@ def test_load(engine: Engine) -> None:
 
 
 def test_load_saved_by_skopeo(engine: Engine, tmp_path: Path) -> None:
-    skopeo = find("skopeo")
-    if skopeo is None:
-        pytest.skip("skopeo is not installed")
+    skopeo = require("skopeo")
     source, saved = tmp_path / "source.tar", tmp_path / "saved.tar"
     source.write_bytes(rootfs.docker_archive("skopeo:1", [rootfs.busybox_tar()]))
     command = [skopeo, "--insecure-policy", "--tmpdir", str(tmp_path), "copy"]

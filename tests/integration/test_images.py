@@ -16,6 +16,7 @@ from aiod.store.database import Database
 from aiod.store.images import ImageRepository
 from tests.support import rootfs
 from tests.support.binaries import require
+from tests.support.pulling import image_service
 
 
 async def pieces(data: bytes) -> AsyncIterator[bytes]:
@@ -25,12 +26,8 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 async def images(tmp_path: Path) -> AsyncIterator[ImageService]:
-    database = await Database.open(tmp_path / "d.db")
-    service = ImageService(Paths(tmp_path, tmp_path), ImageRepository(database))
-    await service.start()
-    yield service
-    await service.close()
-    await database.close()
+    async with image_service(tmp_path) as service:
+        yield service
 
 
 async def load(images: ImageService, data: bytes) -> list[str]:

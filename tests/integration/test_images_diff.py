@@ -6,20 +6,17 @@ import os
 import subprocess
 import tarfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from aiod.config import Paths
 from aiod.errors import InternalError
 from aiod.images.diff import store_diff, write_upper
 from aiod.images.model import chain_id
-from aiod.images.service import ImageService
 from aiod.images.tarwriter import TarWriter
-from aiod.store.database import Database
-from aiod.store.images import ImageRepository
 from tests.support import trees
+from tests.support.pulling import image_service
 
 OLD = 1_600_000_000
 
@@ -33,18 +30,6 @@ def lower(tmp_path: Path) -> Path:
         (root / name).write_bytes(name.encode())
         os.utime(root / name, (OLD, OLD))
     return root
-
-
-@contextlib.asynccontextmanager
-async def service_in(root: Path) -> AsyncIterator[ImageService]:
-    database = await Database.open(root / "d.db")
-    images = ImageService(Paths(root, root), ImageRepository(database))
-    try:
-        await images.start()
-        yield images
-        await images.close()
-    finally:
-        await database.close()
 
 
 @contextlib.contextmanager
@@ -105,7 +90,7 @@ async def test_the_same_tree_again(lower: Path, tmp_path: Path) -> None:
     with trees.mounted([upper, lower], tmp_path / "look") as root:
         wanted = trees.snapshot(root)
     parent = f"sha256:{'1' * 64}"
-    async with service_in(tmp_path) as images, images.storing() as stores:
+    async with image_service(tmp_path) as images, images.storing() as stores:
         made = await store_diff(stores, parent, lambda tar, stop: write_upper(upper, tar, stop))
         layer = images.layer_directory(made.layer.chain_id)
         assert made.layer.chain_id == chain_id(parent, made.layer.diff_id)

@@ -1,7 +1,6 @@
 """Loading as work: bounded in memory, beside other requests, once for layers that are shared."""
 
 import asyncio
-import contextlib
 import hashlib
 import io
 import json
@@ -14,30 +13,19 @@ from typing import Any
 
 import pytest
 
-from aiod.config import Paths
 from aiod.images.base import find_busybox
 from aiod.images.service import ImageService
 from aiod.images.threads import run_to_end
 from aiod.images.unpack import unpack
 from aiod.store.database import Database
-from aiod.store.images import ImageRepository
 from tests.support import rootfs
 from tests.support.daemon import AiodDaemon
 from tests.support.http import UnixConnection
 from tests.support.layertars import docker_archive, layer, member
 from tests.support.processes import read_proc
+from tests.support.pulling import image_service
 
 _MEGABYTE = 1 << 20
-
-
-@contextlib.asynccontextmanager
-async def service_in(root: Path) -> AsyncIterator[ImageService]:
-    database = await Database.open(root / "d.db")
-    service = ImageService(Paths(root, root), ImageRepository(database))
-    await service.start()
-    yield service
-    await service.close()
-    await database.close()
 
 
 async def load(images: ImageService, data: bytes, quiet: bool = True) -> list[Any]:
@@ -141,7 +129,7 @@ async def test_shared_layers_are_unpacked_once(tmp_path: Path, unpackings: list[
         rootfs.docker_archive(f"n{n}:1", [*shared, layer([member(f"own{n}", b"1")])])
         for n in range(6)
     ]
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await asyncio.gather(*(load(images, data) for data in archives))
         assert len(unpackings) == 3 + 6
         chains = {one.chain_id for n in range(6) for one in images.find(f"n{n}:1").layers}
@@ -163,7 +151,7 @@ async def test_a_cancelled_load_leaves_nothing(
 
     monkeypatch.setattr("aiod.images.layers.unpack", held)
     archive = rootfs.docker_archive("c:1", [layer([member("f", b"x")])])
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         task = asyncio.ensure_future(load(images, archive))
         await begun.wait()
         task.cancel()
@@ -175,7 +163,7 @@ async def test_a_cancelled_load_leaves_nothing(
 
 
 async def test_a_lease_keeps_what_a_removal_frees(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
         directory = images.layer_directory(images.find("l:1").layers[0].chain_id)
         async with images.lease() as lease:
@@ -198,7 +186,7 @@ async def test_a_collection_waits_for_no_operation(
         assert go_on.wait(30)
         return unpack(source, directory, *rest)
 
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await load(images, rootfs.docker_archive("old:1", [layer([member("a", b"1")])]))
         old = images.find("old:1").needs()
         monkeypatch.setattr("aiod.images.layers.unpack", slow)
@@ -221,14 +209,14 @@ def here(root: Path) -> set[str]:
 
 
 async def test_litter_of_any_kind_stops_no_start(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
     for place in ("content/ingest", "content/blobs/sha256", "overlay"):
         (tmp_path / place / "tmp-dir/deep").mkdir(parents=True)
         (tmp_path / place / "tmp-file").write_bytes(b"x")
         (tmp_path / place / "tmp-link").symlink_to("/etc")
         (tmp_path / place / "other").mkdir()
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await images.collect()
         assert [path.name for path in (tmp_path / "overlay").iterdir()] == [
             images.find("l:1").layers[0].chain_id[7:]
@@ -240,13 +228,13 @@ async def test_litter_of_any_kind_stops_no_start(tmp_path: Path) -> None:
 
 async def test_an_unreadable_record_costs_no_layer(tmp_path: Path) -> None:
     """Of whatever made it, nothing says which blobs it owns: then nothing is deleted."""
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
         directory = images.layer_directory(images.find("l:1").layers[0].chain_id)
     database = await Database.open(tmp_path / "d.db")
     await database.transact(_spoil)
     await database.close()
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         assert await images.list({}) == []
         await images.collect()
         assert directory.is_dir()
@@ -254,12 +242,12 @@ async def test_an_unreadable_record_costs_no_layer(tmp_path: Path) -> None:
 
 async def test_files_whose_record_is_gone_go_at_the_next_start(tmp_path: Path) -> None:
     """As after a crash between a removal's record and its files."""
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await load(images, rootfs.docker_archive("l:1", [layer([member("a", b"1")])]))
     database = await Database.open(tmp_path / "d.db")
     await database.transact(_forget)
     await database.close()
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         images.collect_soon()
     assert not any((tmp_path / "overlay").iterdir())
     assert not any((tmp_path / "content/blobs/sha256").iterdir())
@@ -292,7 +280,7 @@ async def test_base_is_the_same_everywhere(tmp_path: Path) -> None:
     ids = set()
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        async with service_in(tmp_path / name) as images:
+        async with image_service(tmp_path / name) as images:
             made = await asyncio.gather(*(images.resolve("base") for _ in range(4)))
             ids |= {image.id for image in made}
             top = images.layer_directory(made[0].layers[0].chain_id)

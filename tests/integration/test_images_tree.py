@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from aiod.config import Paths
 from aiod.images.service import ImageService
-from aiod.store.database import Database
-from aiod.store.images import ImageRepository
 from tests.support import rootfs, trees
 from tests.support.engine import Engine
 from tests.support.layertars import Member, directory, docker_archive, layer, link, member
+from tests.support.pulling import image_service
 
 LONG = "n" * 120 + "/" + "m" * 200
 
@@ -133,12 +131,8 @@ OURS: dict[str, list[list[Member]]] = {
 
 @pytest.fixture
 async def images(tmp_path: Path) -> AsyncIterator[ImageService]:
-    database = await Database.open(tmp_path / "d.db")
-    service = ImageService(Paths(tmp_path, tmp_path), ImageRepository(database))
-    await service.start()
-    yield service
-    await service.close()
-    await database.close()
+    async with image_service(tmp_path) as service:
+        yield service
 
 
 async def loaded(images: ImageService, archive: bytes, at: Path) -> dict[bytes, trees.Node]:

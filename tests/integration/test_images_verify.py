@@ -1,6 +1,5 @@
 """Verification: what rots or is lost is found and named, what can be repaired is."""
 
-import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -8,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from aiod.config import Paths
 from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
 from aiod.images.verify import VerifyMessage
 from aiod.store.database import Database
-from aiod.store.images import ImageRepository
 from tests.support import rootfs
 from tests.support.daemon import AiodDaemon
 from tests.support.layertars import directory, layer, link, member
-from tests.support.pulling import skopeo_push
+from tests.support.pulling import image_service, skopeo_push
 from tests.support.registry import Registry
 
 ARCHIVE = rootfs.docker_archive(
@@ -27,18 +24,6 @@ ARCHIVE = rootfs.docker_archive(
         layer([member("top", b"2"), member(".wh.d")]),
     ],
 )
-
-
-@contextlib.asynccontextmanager
-async def service_in(root: Path) -> AsyncIterator[ImageService]:
-    database = await Database.open(root / "d.db")
-    images = ImageService(Paths(root, root), ImageRepository(database))
-    try:
-        await images.start()
-        yield images
-        await images.close()
-    finally:
-        await database.close()
 
 
 async def loaded(images: ImageService) -> ImageRecord:
@@ -58,7 +43,7 @@ async def problems(images: ImageService, *, repair: bool = False) -> list[Verify
 
 
 async def test_what_is_sound(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await loaded(images)
         messages = [message async for message in images.verify()]
     summary = messages.pop().summary
@@ -93,7 +78,7 @@ LAYER_DAMAGES: list[Callable[[Path], object]] = [
 async def test_a_damaged_layer_is_found_and_repaired(
     damage: Callable[[Path], object], tmp_path: Path
 ) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         image = await loaded(images)
         chain = image.layers[0].chain_id
         damage(images.layer_directory(chain).parent)
@@ -108,7 +93,7 @@ async def test_a_damaged_layer_is_found_and_repaired(
 
 
 async def test_a_layer_that_is_used_is_not_repaired(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         image = await loaded(images)
         chain = image.layers[0].chain_id
         _rot(images.layer_directory(chain) / "d/f")
@@ -125,7 +110,7 @@ async def test_a_layer_that_is_used_is_not_repaired(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_blob_is_found_and_taken_away(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         image = await loaded(images)
         blob = tmp_path / "content/blobs/sha256" / image.layers[0].blob_digest[7:]
         _rot(blob)
@@ -159,7 +144,7 @@ def test_a_blob_taken_away_comes_back_with_the_next_pull(
 
 
 async def test_what_is_missing(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         image = await loaded(images)
         lost = images.layer_directory(image.layers[1].chain_id).parent
         lost.rename(tmp_path / "lost")
@@ -175,14 +160,14 @@ async def test_what_is_missing(tmp_path: Path) -> None:
 
 
 async def test_an_unreadable_record_is_a_problem_and_costs_nothing(tmp_path: Path) -> None:
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         await loaded(images)
     database = await Database.open(tmp_path / "d.db")
     await database.transact(
         lambda connection: connection.execute("UPDATE images SET document = '{}'")
     )
     await database.close()
-    async with service_in(tmp_path) as images:
+    async with image_service(tmp_path) as images:
         (found,) = await problems(images, repair=True)
         assert found.problem == "its record cannot be read"
         assert len(list((tmp_path / "overlay").iterdir())) == 2

@@ -6,40 +6,26 @@ Runs in a thread of its own; `asked` are the targets so far, as `host:port`.
 import re
 import select
 import socket
-import threading
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from types import TracebackType
+
+from tests.support.loopback import Loopback
 
 _PIECE = 64 * 1024
 
 
-class Forwarder:
+class Forwarder(Loopback):
     """Runs inside `with`; whatever host is named, the connection goes to loopback."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self._server = ThreadingTCPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        server = ThreadingTCPServer(("127.0.0.1", 0), self._handler())
+        server.daemon_threads = True
+        super().__init__(server)
 
     @property
     def url(self) -> str:
         """For `HTTPS_PROXY`."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> "Forwarder":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"http://127.0.0.1:{self.port}"
 
     def _handler(self) -> type[StreamRequestHandler]:
         proxy = self

@@ -6,14 +6,13 @@ may do everything. Remembers the secrets' forms it was asked with, not for produ
 
 import base64
 import json
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.certificates import Certificate
+from tests.support.loopback import Loopback
 
 USER = "somebody"
 PASSWORD = "secret"
@@ -24,7 +23,7 @@ def _encoded(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-class TokenServer:
+class TokenServer(Loopback):
     """Runs inside `with`; `asked` are the grants so far, as (who, scope)."""
 
     service = "registry of the suite"
@@ -35,27 +34,12 @@ class TokenServer:
         self._life = life
         self.asked: list[tuple[str, str]] = []
         self._chain = base64.b64encode(certificate.der()).decode()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), self._handler()))
 
     @property
     def url(self) -> str:
         """The realm."""
-        return f"http://127.0.0.1:{self._server.server_port}/token"
-
-    def __enter__(self) -> "TokenServer":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"http://127.0.0.1:{self.port}/token"
 
     def grant(self, who: str, scopes: list[str]) -> dict[str, Any]:
         """The answer for somebody (or nobody) who asks for these scopes."""
