@@ -24,7 +24,7 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths, RegistrySettings
-from aiod.errors import NotFoundError
+from aiod.errors import AiodError, NotFoundError
 from aiod.images import (
     available,
     base,
@@ -122,7 +122,14 @@ class ImageService:
 
     def collect_soon(self) -> None:
         """Collect in the background; for when the containers are known, after a start."""
-        self._first_collection = asyncio.create_task(self.collect(), name="collect images")
+        self._first_collection = asyncio.create_task(self._collect_first(), name="collect images")
+
+    async def _collect_first(self) -> None:
+        """What fails here costs disk space alone, and the next collection tries it again."""
+        try:
+            await self.collect()
+        except (AiodError, OSError) as error:
+            logger.error("collect images: %s", error)
 
     async def close(self) -> None:
         """End what is in the background; the server has ended its requests."""
