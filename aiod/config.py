@@ -79,6 +79,15 @@ class Paths:
         return self.shims / container_id
 
     @property
+    def networks(self) -> Path:
+        """One file of names per network, from which shims answer look-ups."""
+        return self.state / "networks"
+
+    def names(self, network_id: str) -> Path:
+        """The table of names of one network."""
+        return self.networks / network_id
+
+    @property
     def exits_socket(self) -> Path:
         """Datagram socket of the daemon on which shims announce exits."""
         return self.state / "exits.sock"
@@ -143,14 +152,29 @@ class DaemonConfig:
     registries: RegistrySettings = field(default_factory=RegistrySettings)
 
     @property
-    def cgroup_parent(self) -> str:
-        """Cgroup, below every hierarchy's root, that holds this daemon's shims and containers.
+    def tag(self) -> str:
+        """What tells this daemon's things in the kernel from others'; empty for the host's own.
 
         Two daemons with different state directories never share one.
         """
-        if self.cgroup_parent_override:
-            return self.cgroup_parent_override
         if self.paths.state == DEFAULT_STATE:
-            return "/aiod"
-        tag = hashlib.sha256(str(self.paths.state).encode()).hexdigest()[:10]
-        return f"/aiod-{tag}"
+            return ""
+        return hashlib.sha256(str(self.paths.state).encode()).hexdigest()[:10]
+
+    @property
+    def cgroup_parent(self) -> str:
+        """Cgroup, below every hierarchy's root, that holds this daemon's shims and containers."""
+        return self.cgroup_parent_override or self._tagged("/aiod")
+
+    @property
+    def bridge(self) -> str:
+        """The link of the default network; a link's name has at most 15 bytes."""
+        return f"aiod-{self.tag}" if self.tag else "aiod0"
+
+    @property
+    def table(self) -> str:
+        """The nftables table (family inet) of this daemon."""
+        return self._tagged("aiod")
+
+    def _tagged(self, name: str) -> str:
+        return f"{name}-{self.tag}" if self.tag else name

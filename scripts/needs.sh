@@ -20,6 +20,7 @@ need_to_build() { # what `pip install .` compiles and links with
     need gcc gcc
     need /usr/include/stdio.h libc6-dev
     need /usr/include/seccomp.h libseccomp-dev
+    need /usr/include/nftables/libnftables.h libnftables-dev
     if command -v python3 >/dev/null 2>&1; then
         python3 -c 'import ensurepip, venv' 2>/dev/null || miss python3-venv
         header=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h

@@ -149,5 +149,9 @@ def send(process: Identity, signo: int = signal.SIGKILL) -> bool:
 
 def children() -> set[int]:
     """This process's own children, those that ended and were not waited for included."""
-    threads = Path("/proc/self/task").iterdir()
-    return {int(pid) for thread in threads for pid in (thread / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        # A thread may end between the listing and the read; its children pass to another.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
