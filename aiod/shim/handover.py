@@ -10,6 +10,7 @@ from errno import EPIPE
 from typing import Any
 
 from aiod.native._native import ffi, lib
+from aiod.native.errors import NativeError
 from aiod.native.runtime import Task
 from aiod.shim.core import driver_number
 from aiod.shim.protocol import LogConfig
@@ -25,7 +26,10 @@ def hand_over(
     started_ns: int,
     request: bytes,
 ) -> None:
-    """Give the first process to the shim. Raises OSError if it cannot take it."""
+    """Give the first process to the shim, which then serves its network.
+
+    Raises NativeError if the log cannot be opened, or a socket of what is to be served.
+    """
     outputs = streams.take_outputs()
     channel = task.hand_over()
     handed = (
@@ -42,14 +46,22 @@ def hand_over(
     for fd in (outputs.output, outputs.error, streams.stdin, channel):
         if fd >= 0:
             os.close(fd)
-    result = array.array("i", link.recv(4) or array.array("i", [-EPIPE]).tobytes())
-    if result[0] < 0:
-        raise OSError(-result[0], f"open log {log.path!r}: {os.strerror(-result[0])}")
+    _check(link.recv(ffi.sizeof("struct aiod_verdict")))
+
+
+def _check(answer: bytes) -> None:
+    if not answer:
+        raise NativeError("hand over to the shim", EPIPE)
+    verdict = ffi.new("struct aiod_verdict *")
+    ffi.memmove(verdict, answer, len(answer))
+    if verdict.result < 0:
+        raise NativeError(ffi.string(verdict.failed).decode(errors="replace"), -verdict.result)
 
 
 def warm() -> None:
-    """In the template: have the struct's type made."""
+    """In the template: have the structs' types made."""
     ffi.new("struct aiod_handover *")
+    ffi.new("struct aiod_verdict *")
 
 
 def finish(link: socket.socket, answer: bytes, *, failed: bool) -> None:

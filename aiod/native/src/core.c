@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "corestate.h"
+#include "net.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,6 +73,7 @@ static int core_open(aiod_core *core) {
     sigemptyset(&taken);
     sigaddset(&taken, SIGCHLD);
     sigaddset(&taken, SIGTERM);
+    sigaddset(&taken, SIGHUP);
     core->epoll = epoll_create1(EPOLL_CLOEXEC);
     core->signals = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
     core->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -202,6 +204,8 @@ static void reap(aiod_core *core) {
         int64_t time_ns = core_now(CLOCK_REALTIME);
         if (pid == core->maker_pid)
             core->maker_reaped = true;
+        if (process && pid == core->init.pid)
+            aiod_net_end();
         if (process)
             set_reaped(process, status, time_ns);
         else if (core->holds > 0)
@@ -328,12 +332,24 @@ int64_t aiod_core_lost(aiod_core *core, int process) {
 
 /* ---- the loop ---- */
 
+/* While the init is not reaped, its pid is no other's. */
+static void reload_net(aiod_core *core) {
+    const struct aiod_init *init = &core->init;
+    if (core->directory && init->number >= 0 && core->processes[init->number] &&
+        !core->processes[init->number]->reaped)
+        aiod_net_reload(core->directory, init->pid);
+}
+
 static void handle_signals(aiod_core *core) {
     struct signalfd_siginfo info;
-    while (read(core->signals, &info, sizeof info) == sizeof info)
-        if (info.ssi_signo == SIGTERM)
-            core->terminated = true;
+    bool reload = false;
+    while (read(core->signals, &info, sizeof info) == sizeof info) {
+        core->terminated = core->terminated || info.ssi_signo == SIGTERM;
+        reload = reload || info.ssi_signo == SIGHUP;
+    }
     reap(core);
+    if (reload)
+        reload_net(core);
 }
 
 static void dispatch(aiod_core *core, uint64_t data) {

@@ -40,6 +40,7 @@ struct aiod_core {
     int maker, reply, maker_pid;
     bool listening, woken, terminated, connected, unmade, warm, maker_reaped;
     struct aiod_init init;
+    const char *directory; /* NULL: nothing is served to a network */
     struct process **processes; /* by number, NULL: free */
     int process_count;
     struct spool **spools;

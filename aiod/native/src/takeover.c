@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "corestate.h"
+#include "net.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,7 +27,8 @@ const struct aiod_init *aiod_core_init(aiod_core *core) {
     return &core->init;
 }
 
-int aiod_core_expect(aiod_core *core, int pid, int maker, int reply) {
+int aiod_core_expect(aiod_core *core, int pid, int maker, int reply, const char *directory) {
+    core->directory = directory;
     core->maker = maker;
     core->maker_pid = pid;
     core->reply = reply;
@@ -42,8 +45,9 @@ static void take_descriptors(const struct aiod_handover *made, const int *fds, i
             *out[i] = fds[next++];
 }
 
+/* The rest is undone by the maker, which ends the process; the network's part dies with this. */
 static int adopt_init(aiod_core *core, const struct aiod_handover *made, const int *fds,
-                      int count) {
+                      int count, struct aiod_verdict *verdict) {
     struct aiod_init *init = &core->init;
     int output = -1, error = -1;
     int *out[AIOD_HANDED] = {&init->listener, &init->pidfd, &output,        &error,
@@ -64,7 +68,11 @@ static int adopt_init(aiod_core *core, const struct aiod_handover *made, const i
     init->number = aiod_core_add(core, made->pid, output, error, made->terminal, made->driver,
                                  made->path, made->max_size, made->max_file, 0);
     pthread_mutex_lock(&core->lock);
-    return init->number < 0 ? init->number : 0;
+    if (init->number >= 0)
+        return aiod_net_start(core->directory, made->pid, verdict->failed,
+                              sizeof verdict->failed);
+    snprintf(verdict->failed, sizeof verdict->failed, "open log \"%.200s\"", made->path);
+    return init->number;
 }
 
 static void maker_gone(aiod_core *core) {
@@ -108,8 +116,10 @@ void core_hear_maker(aiod_core *core) {
         int count = found ? (int)((found->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
         const int *fds = found ? (const int *)CMSG_DATA(found) : NULL;
         bool whole = (size_t)length == sizeof *made + (size_t)made->request_size;
-        int result = whole ? adopt_init(core, made, fds, count) : -EMSGSIZE;
-        ssize_t ignored = send(core->maker, &result, sizeof result, MSG_NOSIGNAL);
+        struct aiod_verdict verdict = {-EMSGSIZE, "take the container over"};
+        if (whole)
+            verdict.result = adopt_init(core, made, fds, count, &verdict);
+        ssize_t ignored = send(core->maker, &verdict, sizeof verdict, MSG_NOSIGNAL);
         (void)ignored;
     } else {
         maker_done(core, core->chunk + sizeof(int), (size_t)length - sizeof(int),

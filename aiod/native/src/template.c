@@ -104,7 +104,8 @@ static int begin_shim(struct aiod_born *born) {
     born->core = aiod_core_new(-1);
     if (born->core == NULL)
         return -errno;
-    if ((error = aiod_core_expect(born->core, child, ends[0], born->reply)) < 0)
+    error = aiod_core_expect(born->core, child, ends[0], born->reply, born->directory);
+    if (error < 0)
         return error;
     error = aiod_core_run(born->core, 1, &born->event);
     return error < 0 ? error : AIOD_TEMPLATE_SHIM;
