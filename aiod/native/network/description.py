@@ -15,7 +15,8 @@ class Interface(msgspec.Struct, frozen=True):
 
     `kind` is `bridge` (a veth pair whose host end is `host_name`, enslaved to `parent`),
     `macvlan` or `ipvlan` (of `parent`, in `mode`; no parent: a link that leads nowhere). An `mtu`
-    of 0 is the kernel's choice.
+    of 0 is the kernel's choice. `sysctls` are settings of the link, each by its family and name
+    (`ipv4/rp_filter`).
     """
 
     network: str
@@ -56,7 +57,8 @@ class Sandbox(msgspec.Struct, frozen=True):
     """All of a container's own network namespace.
 
     `table` is the daemon's nftables table, empty for none; `resolver` says that names are
-    answered at 127.0.0.11, from the file of that name in the run directory.
+    answered at 127.0.0.11, from the file of that name in the run directory. `sysctls` are
+    settings of the whole namespace, by their full names, made when all links are there.
     """
 
     interfaces: tuple[Interface, ...] = ()
@@ -64,3 +66,4 @@ class Sandbox(msgspec.Struct, frozen=True):
     ports: tuple[Port, ...] = ()
     table: str = ""
     resolver: bool = False
+    sysctls: dict[str, str] = {}
