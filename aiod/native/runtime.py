@@ -48,6 +48,9 @@ class CgroupLike(Protocol):
 Hooks = Callable[["Task"], None]
 """Runs the hooks of a creation, the task having a pid and a pidfd. Raises NativeError."""
 
+Meanwhile = Callable[["Task"], None]
+"""Does its part from outside while the process sets itself up. Raises NativeError."""
+
 
 class Task:
     """A process that is set up, and waits for `start`.
@@ -185,12 +188,14 @@ def create(
     listener: int = -1,
     birthplace: int = -1,
     sibling: bool = False,
+    meanwhile: Meanwhile | None = None,
 ) -> Task:
     """Make a container's first process, set up and waiting, in `cgroup`.
 
     `stdio` are the child's ends (they stay the caller's), -1 with a terminal. `hooks` is called
-    when the namespaces are there and the root is not entered yet. `birthplace`, a descriptor of
-    its cgroup2 directory, spares the move into `cgroup` (clone(2), CLONE_INTO_CGROUP).
+    when the namespaces are there and the root is not entered yet; `meanwhile` when nothing is
+    left that the process waits for but its start. `birthplace`, a descriptor of its cgroup2
+    directory, spares the move into `cgroup` (clone(2), CLONE_INTO_CGROUP).
 
     The process gets SIGKILL when the calling thread ends (prctl(2), PR_SET_PDEATHSIG) unless it
     has a `listener`, a listening SEQPACKET socket: it outlives the caller then, and is started
@@ -208,7 +213,7 @@ def create(
         encoded.prepare()
         task = _spawn(encoded, stdio, plan.leading)
     with _aborting(task):
-        _converse(task, plan, cgroup if birthplace < 0 else None, hooks)
+        _converse(task, plan, cgroup if birthplace < 0 else None, hooks, meanwhile)
     return task
 
 
@@ -293,7 +298,11 @@ def _spawn(encoded: Encoded, stdio: tuple[int, int, int], leading: int) -> Task:
 
 
 def _converse(
-    task: Task, plan: Plan | ExecPlan, cgroup: CgroupLike | None, hooks: Hooks | None = None
+    task: Task,
+    plan: Plan | ExecPlan,
+    cgroup: CgroupLike | None,
+    hooks: Hooks | None = None,
+    meanwhile: Meanwhile | None = None,
 ) -> None:
     """Do what the child waits for, in the order it waits."""
     task.start_time = _start_time(task.pid)
@@ -312,6 +321,8 @@ def _converse(
             if error.errno != errno.ESRCH:
                 raise NativeError(step.name, error.errno or 0) from error
         task.tell(b"g")
+    if meanwhile is not None:
+        meanwhile(task)
     task.console_fd = task.wait_for(lib.AIOD_CREATED)
 
 

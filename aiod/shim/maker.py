@@ -24,6 +24,7 @@ import msgspec
 from aiod.native import cgroups, plan, proc, runtime, runtimecgroup, spec
 from aiod.native.encoding import Encoded
 from aiod.native.errors import NativeError
+from aiod.native.network import namespace, sandbox
 from aiod.shim import handover, protocol, stdio
 
 
@@ -63,6 +64,7 @@ def warm() -> None:
     msgspec.json.encode(protocol.SpawnReply())
     handover.warm()
     runtime.warm()
+    sandbox.warm()
 
 
 _SAMPLE = spec.Spec(
@@ -140,11 +142,31 @@ class Maker:
         place = cgroup.into_fd()
         try:
             return runtime.create(
-                described, fds, cgroup, birthplace=-1 if place is None else place, sibling=True
-            )
+                described, fds, cgroup, birthplace=-1 if place is None else place, sibling=True,
+                meanwhile=self._connect,
+            )  # fmt: skip
         finally:
             if place is not None:
                 os.close(place)
+
+    def _connect(self, task: runtime.Task) -> None:
+        """Give it its network, if that is not another's; what is made goes with the process."""
+        try:
+            text = (self._directory / protocol.NETWORK_FILE).read_bytes()
+        except FileNotFoundError:
+            return
+        wanted = sandbox.decode(text)
+        try:
+            descriptor = namespace.open_of(task.pid)
+        except NativeError:
+            if proc.is_same(task.pid, task.start_time):
+                raise
+            return  # it has failed, and says why itself
+        try:
+            if proc.is_same(task.pid, task.start_time):
+                sandbox.apply(wanted, descriptor)
+        finally:
+            os.close(descriptor)
 
     def undo(self) -> None:
         """Leave nothing of a container that could not be made."""

@@ -22,6 +22,7 @@ PROTOCOL = 1
 
 CONFIG_FILE = "config.json"
 REQUEST_FILE = "request.json"
+NETWORK_FILE = "network.json"
 SHIM_FILE = "shim.json"
 INIT_FILE = "init.json"
 EXIT_FILE = "exit.json"

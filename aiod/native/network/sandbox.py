@@ -7,8 +7,11 @@ names the step that failed.
 """
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from aiod.native.errors import NativeError
 from aiod.native.network import messages, namespace, sysctl
@@ -19,11 +22,19 @@ _LOOPBACK = "lo"
 
 
 def apply(wanted: Sandbox, descriptor: int) -> None:
-    """All of it; the calling thread is in the namespace of `descriptor` afterwards."""
+    """All of it, from the host's namespace, by a process that ends when this fails.
+
+    It may be in the wrong namespace then.
+    """
     if wanted.interfaces:
         attach(wanted.interfaces, descriptor)
-    namespace.enter(descriptor)
-    configure(wanted)
+    here = namespace.open_of(os.getpid())
+    try:
+        namespace.enter(descriptor)
+        configure(wanted)
+        namespace.enter(here)
+    finally:
+        os.close(here)
 
 
 def attach(interfaces: Sequence[Interface], descriptor: int) -> None:
@@ -75,6 +86,23 @@ def index_of(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError as error:
         raise NativeError(f'find the link "{name}"', error.errno or 19) from error
+
+
+def warm() -> None:
+    """In a template: have made what the first use of a message, a struct or a table makes."""
+    inner = messages.Inner(0, "eth0", "02:42:ac:11:00:02", 1500)
+    messages.new_veth("veth0", 1, inner), messages.raise_link("eth0")
+    for text in ("172.17.0.2/16", "fd00::2/64"):
+        address = ipaddress.ip_interface(text)
+        messages.add_address(1, "eth0", address)
+        messages.add_route(1, "eth0", ipaddress.ip_network(address.network), str(address.ip))
+    sample = Sandbox((Interface("n", "eth0"),), (Route("0.0.0.0/0", "172.17.0.1", "eth0"),))
+    decode(msgspec.json.encode(sample))
+
+
+def decode(data: bytes) -> Sandbox:
+    """A description from the text of its file. Raises MsgspecError."""
+    return msgspec.json.decode(data, type=Sandbox)
 
 
 def _new_link(one: Interface, descriptor: int) -> Request:
