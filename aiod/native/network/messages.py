@@ -211,6 +211,12 @@ def _route(
     return Request(f"{verb} the route to {destination} {way}", data)
 
 
+def get_link(name: str) -> Request:
+    """Ask for one link."""
+    attrs: Attributes = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", _SKIP_STATISTICS)]
+    return Request(f'find the link "{name}"', _link(_GET_LINK, 0, attrs))
+
+
 def list_links() -> Request:
     """Ask for all links."""
     attrs: Attributes = [("IFLA_EXT_MASK", _SKIP_STATISTICS)]
@@ -228,7 +234,7 @@ def list_routes() -> Request:
 
 
 def read_link(data: bytes) -> Link:
-    """A link of the answer to `list_links`."""
+    """A link of the answer to `get_link` or `list_links`."""
     told = wire.ifinfmsg(data)
     told.decode()
     info = told.get_attr("IFLA_LINKINFO")

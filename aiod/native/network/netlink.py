@@ -85,7 +85,10 @@ class Socket:
             raise failed[min(failed)]
 
     def dump(self, request: Request) -> list[bytes]:
-        """The messages of the answer, whole. Raises NativeError."""
+        """The messages of the answer, whole: of a dump, or of one acknowledged question.
+
+        Raises NativeError.
+        """
         while True:
             answer, interrupted = self._dump(request)
             if not interrupted:

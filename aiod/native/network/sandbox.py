@@ -118,9 +118,7 @@ def _new_link(one: Interface, descriptor: int) -> Request:
 def _settle(one: Interface) -> None:
     """A link's own settings, before it comes up: without an address it does not speak IPv6."""
     if not any(":" in address for address in one.addresses):
-        path = sysctl.interface_path("ipv6", one.name, "disable_ipv6")
-        if sysctl.read(path) == "0":
-            sysctl.write(path, "1")
+        sysctl.write_if_other(sysctl.interface_path("ipv6", one.name, "disable_ipv6"), "1")
     for key, value in one.sysctls.items():
         family, _, name = key.partition("/")
         sysctl.write(sysctl.interface_path(family, one.name, name), value)

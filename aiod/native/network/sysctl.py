@@ -46,3 +46,9 @@ def read(path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def write_if_other(path: str, value: str) -> None:
+    """Set it unless it is so, or the kernel does not have it. Raises NativeError."""
+    if read(path) not in ("", value):
+        write(path, value)
