@@ -223,6 +223,11 @@ def image(name: str, verb: str = "") -> str:
     return _path("images", quote(_named(name, "image"), safe="/:@"), verb)
 
 
+def network(name: str, verb: str = "") -> str:
+    """The path of a network, or of one of its verbs."""
+    return _path("networks", quote(_named(name, "network"), safe=""), verb)
+
+
 def _named(name: str, what: str) -> str:
     if not name or name.strip("./") == "":
         raise CliError(f"invalid {what} name {name!r}")

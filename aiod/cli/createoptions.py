@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from aiod.cli import terminal, values
-from aiod.store.models import ContainerConfig, HostConfig, LogSettings
+from aiod.cli import netoptions, terminal, values
+from aiod.cli.options import flag, many
+from aiod.store.models import ContainerConfig, HostConfig, LogSettings, NetworkingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,13 +26,10 @@ _LISTS = {
     "cap_add": "CapAdd",
     "cap_drop": "CapDrop",
     "device_cgroup_rule": "DeviceCgroupRules",
-    "dns": "Dns",
-    "add_host": "ExtraHosts",
     "group_add": "GroupAdd",
     "security_opt": "SecurityOpt",
 }
 _PLAIN = {
-    "network": "NetworkMode",
     "memory": "Memory",
     "memory_swap": "MemorySwap",
     "memory_reservation": "MemoryReservation",
@@ -53,17 +51,10 @@ _PLAIN = {
 
 
 class CreateBody(ContainerConfig, frozen=True):
-    """`Config` and `HostConfig` as one body."""
+    """`Config`, `HostConfig` and `NetworkingConfig` as one body."""
 
     HostConfig: HostConfig = HostConfig()
-
-
-def _flag(*names: str, text: str) -> Callable[[F], F]:
-    return click.option(*names, is_flag=True, help=text)
-
-
-def _many(*names: str, metavar: str, text: str) -> Callable[[F], F]:
-    return click.option(*names, multiple=True, metavar=metavar, help=f"{text} (repeatable)")
+    NetworkingConfig: NetworkingConfig = NetworkingConfig()
 
 
 def _size(name: str, text: str, *more: str) -> Callable[[F], F]:
@@ -71,13 +62,13 @@ def _size(name: str, text: str, *more: str) -> Callable[[F], F]:
 
 
 _OPTIONS = (
-    _flag("-i", "--interactive", text="Keep standard input open."),
-    _flag("-t", "--tty", text="Give it a terminal."),
-    _flag("--rm", text="Remove it when it ends."),
+    flag("-i", "--interactive", text="Keep standard input open."),
+    flag("-t", "--tty", text="Give it a terminal."),
+    flag("--rm", text="Remove it when it ends."),
     click.option("--name", default="", help="Its name."),
-    _many("-e", "--env", metavar="NAME[=VALUE]", text="A variable; a mere name passes yours on"),
+    many("-e", "--env", metavar="NAME[=VALUE]", text="A variable; a mere name passes yours on"),
     click.option("--env-file", type=_FILE, multiple=True, help="File of variables (repeatable)."),
-    _many("-v", "--volume", metavar="SOURCE:TARGET[:OPTIONS]", text="A directory of the host"),
+    many("-v", "--volume", metavar="SOURCE:TARGET[:OPTIONS]", text="A directory of the host"),
     click.option("-w", "--workdir", default="", help="Directory to start in."),
     click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom to run as."),
     click.option("--entrypoint", help="Instead of the image's; empty for none."),
@@ -90,22 +81,19 @@ _OPTIONS = (
     click.option("--cpu-shares", type=int, default=0, help="Relative weight."),
     click.option("--cpuset-cpus", default="", metavar="LIST", help="Processors, as 0-2,4."),
     click.option("--pids-limit", type=int, help="Most processes."),
-    click.option("--network", "--net", default="", metavar="MODE", help="none or host."),
-    _flag("--read-only", text="Root file system read-only."),
-    click.option("--hostname", "-h", default="", help="Its host name."),
-    _many("-l", "--label", metavar="NAME=VALUE", text="A label"),
-    _many("--tmpfs", metavar="PATH[:OPTIONS]", text="A file system in memory"),
-    _flag("--init", text="An init inside that reaps and passes signals on."),
-    _flag("--privileged", text="All capabilities and devices."),
-    _many("--cap-add", metavar="NAME", text="A capability more"),
-    _many("--cap-drop", metavar="NAME", text="A capability less"),
-    _many("--security-opt", metavar="OPTION", text="A security option"),
-    _many("--group-add", metavar="GROUP", text="A further group"),
-    _many("--device-cgroup-rule", metavar="RULE", text="A rule for devices"),
-    _many("--dns", metavar="ADDRESS", text="A name server"),
-    _many("--add-host", metavar="NAME:ADDRESS", text="A line of /etc/hosts"),
-    _many("--ulimit", metavar="NAME=SOFT[:HARD]", text="A resource limit"),
-    _many("--sysctl", metavar="NAME=VALUE", text="A kernel setting"),
+    *netoptions.OPTIONS,
+    flag("--read-only", text="Root file system read-only."),
+    many("-l", "--label", metavar="NAME=VALUE", text="A label"),
+    many("--tmpfs", metavar="PATH[:OPTIONS]", text="A file system in memory"),
+    flag("--init", text="An init inside that reaps and passes signals on."),
+    flag("--privileged", text="All capabilities and devices."),
+    many("--cap-add", metavar="NAME", text="A capability more"),
+    many("--cap-drop", metavar="NAME", text="A capability less"),
+    many("--security-opt", metavar="OPTION", text="A security option"),
+    many("--group-add", metavar="GROUP", text="A further group"),
+    many("--device-cgroup-rule", metavar="RULE", text="A rule for devices"),
+    many("--ulimit", metavar="NAME=SOFT[:HARD]", text="A resource limit"),
+    many("--sysctl", metavar="NAME=VALUE", text="A kernel setting"),
     _size("--shm-size", "Size of /dev/shm."),
     click.option("--oom-score-adj", type=int, default=0, help="-1000 to 1000."),
     click.option("--pid", default="", metavar="MODE", help="Namespace of processes."),
@@ -114,7 +102,7 @@ _OPTIONS = (
     click.option("--userns", default="", metavar="MODE", help="Namespace of users."),
     click.option("--runtime", default="", help="OCI runtime."),
     click.option("--log-driver", default="", help="json-file or none."),
-    _many("--log-opt", metavar="NAME=VALUE", text="An option of the log"),
+    many("--log-opt", metavar="NAME=VALUE", text="An option of the log"),
     click.option("--stop-signal", help="What `stop` sends."),
     click.option("--stop-timeout", type=int, help="Seconds until `stop` kills."),
     click.option("--platform", default="", help="Refused unless it is this machine's."),
@@ -156,6 +144,7 @@ def wanted(options: dict[str, Any], *, attached: bool) -> Wanted:
     shell = talk and (image is None or (image == BUILT_IN and on_terminal))
     stdin = options["interactive"] or shell
     tty = options["tty"] or (shell and on_terminal)
+    networks = netoptions.network(options)
     body = CreateBody(
         Image=image or BUILT_IN,
         Cmd=command or None,
@@ -166,7 +155,8 @@ def wanted(options: dict[str, Any], *, attached: bool) -> Wanted:
         StdinOnce=stdin and attached,
         Tty=tty,
         Env=values.environment(options["env_file"], options["env"], os.environ) or None,
-        HostConfig=_host(options, tty),
+        HostConfig=_host(options, tty, networks.mode),
+        NetworkingConfig=NetworkingConfig(networks.endpoints or None),
         **_config(options),
     )
     return Wanted(body, options["name"], options["platform"])
@@ -175,7 +165,6 @@ def wanted(options: dict[str, Any], *, attached: bool) -> Wanted:
 def _config(options: dict[str, Any]) -> dict[str, Any]:
     entrypoint = options["entrypoint"]
     found = {
-        "Hostname": options["hostname"],
         "User": options["user"],
         "WorkingDir": options["workdir"],
         "Entrypoint": None if entrypoint is None else [entrypoint],
@@ -184,15 +173,17 @@ def _config(options: dict[str, Any]) -> dict[str, Any]:
         "StopSignal": options["stop_signal"],
         "StopTimeout": options["stop_timeout"],
     }
-    return {name: value for name, value in found.items() if value is not None}
+    given = {name: value for name, value in found.items() if value is not None}
+    return given | netoptions.config(options)
 
 
-def _host(options: dict[str, Any], tty: bool) -> HostConfig:
+def _host(options: dict[str, Any], tty: bool, network_mode: str) -> HostConfig:
     size = terminal.window_size() if tty else None
     binds = [values.bind(v, Path.cwd()) for v in options["volume"] if ":" in v]
     tmpfs = values.tmpfs(options["tmpfs"])
     sysctls = values.pairs(options["sysctl"], "--sysctl")
     return HostConfig(
+        NetworkMode=network_mode,
         Binds=binds or None,
         ConsoleSize=[size.rows, size.columns] if size else None,
         RestartPolicy=values.restart_policy(options["restart"]),
@@ -203,6 +194,7 @@ def _host(options: dict[str, Any], tty: bool) -> HostConfig:
         Tmpfs=tmpfs or msgspec.UNSET,
         Sysctls=sysctls or msgspec.UNSET,
         Init=options["init"] or msgspec.UNSET,
+        **netoptions.host(options),
         **_as_given(options),
     )
 

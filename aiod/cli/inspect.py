@@ -1,4 +1,4 @@
-"""`aiod inspect`: everything about containers and images, as JSON.
+"""`aiod inspect`: everything about containers, images and networks, as JSON.
 
 Must not know what it says.
 """
@@ -16,6 +16,7 @@ from aiod.cli.errors import CliError, EngineError
 _KINDS: dict[str, Callable[[str, str], str]] = {
     "container": client.container,
     "image": client.image,
+    "network": client.network,
 }
 
 
@@ -25,8 +26,12 @@ _KINDS: dict[str, Callable[[str, str], str]] = {
 @click.option("--json", "_as_json", is_flag=True, help="The only form there is.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def inspect(names: tuple[str, ...], kind: str | None, size: bool, _as_json: bool) -> None:
-    """Show everything about containers or images."""
-    kinds = (kind,) if kind else tuple(_KINDS)
+    """Show everything about containers, images or networks."""
+    show_all(names, (kind,) if kind else tuple(_KINDS), size=size)
+
+
+def show_all(names: tuple[str, ...], kinds: tuple[str, ...], *, size: bool = False) -> None:
+    """Everything about each name, of the first of the kinds that has it, as one array."""
 
     async def work(ask: Asking) -> int:
         found: list[msgspec.Raw] = []
@@ -47,7 +52,7 @@ async def _one(engine: Client, name: str, kinds: tuple[str, ...], size: bool) ->
     query = {"size": "1"} if size else {}
     for kind in kinds:
         try:
-            path = _KINDS[kind](name, "json")
+            path = _KINDS[kind](name, "" if kind == "network" else "json")
         except CliError as error:
             raise EngineError(error.message, 400) from None
         try:

@@ -3,10 +3,10 @@
 import click
 import msgspec
 
-from aiod.cli import asking, output, terminal, values, views
+from aiod.cli import asking, output, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
-from aiod.cli.errors import CliError
+from aiod.cli.consent import agreed
 
 _DANGLING = "This removes all images that no name leads to."
 _UNUSED = "This removes all images that no container uses."
@@ -23,7 +23,7 @@ def prune(everything: bool, force: bool, chosen: tuple[str, ...], as_json: bool)
     """Remove images that are not used."""
     filters = values.filters(chosen)
     filters.setdefault("dangling", ["false" if everything else "true"])
-    if not (force or _agreed(_UNUSED if everything else _DANGLING)):
+    if not (force or agreed(_UNUSED if everything else _DANGLING)):
         return
     query = {"filters": msgspec.json.encode(filters).decode()}
 
@@ -35,12 +35,6 @@ def prune(everything: bool, force: bool, chosen: tuple[str, ...], as_json: bool)
             _show(decoded(body, views.Pruned))
 
     asking.ask(work)
-
-
-def _agreed(warning: str) -> bool:
-    if not terminal.is_terminal(terminal.STDIN):
-        raise CliError("there is no terminal to ask on: use --force")
-    return click.confirm(f"{warning} Go on?", err=True)
 
 
 def _show(pruned: views.Pruned) -> None:

@@ -8,7 +8,7 @@ import time
 import click
 import msgspec
 
-from aiod.cli import asking, moments, output, values, views
+from aiod.cli import asking, moments, output, portlist, values, views
 from aiod.cli.client import Query, container, decoded
 
 _TITLES = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
@@ -60,17 +60,9 @@ def _cells(row: views.ContainerRow, no_trunc: bool, now_ns: int) -> tuple[str, .
         f'"{command}"',
         moments.ago(row.Created, now_ns),
         row.Status,
-        ", ".join(map(_port, row.Ports)),
+        portlist.column(row.Ports),
         ",".join(name.removeprefix("/") for name in row.Names),
     )
-
-
-def _port(port: views.Port) -> str:
-    inside = f"{port.PrivatePort}/{port.Type}"
-    if not port.PublicPort:
-        return inside
-    host = f"[{port.IP}]" if ":" in port.IP else port.IP
-    return f"{host}:{port.PublicPort}->{inside}"
 
 
 def _image(name: str) -> str:

@@ -5,6 +5,8 @@ Field names are the Engine API's (v1.51). Must not know how they are shown.
 
 import msgspec
 
+from aiod.store.models import PortBinding
+
 
 class Port(msgspec.Struct, frozen=True):
     """A port of a container, and where the host has it, if it has."""
@@ -34,6 +36,43 @@ class ImageRow(msgspec.Struct, frozen=True):
     RepoTags: tuple[str, ...] | None = None
     Created: int = 0
     Size: int = 0
+
+
+class NetworkRow(msgspec.Struct, frozen=True):
+    """A row of `GET /networks`."""
+
+    Id: str
+    Name: str
+    Driver: str = ""
+    Scope: str = ""
+
+
+class NetworkCreated(msgspec.Struct, frozen=True):
+    """The answer of a network's create."""
+
+    Id: str
+    Warning: str = ""
+
+
+class NetworksPruned(msgspec.Struct, frozen=True):
+    """What a prune of networks took away."""
+
+    NetworksDeleted: tuple[str, ...] | None = None
+
+
+PortMap = dict[str, list[PortBinding] | None]
+
+
+class NetworkSettings(msgspec.Struct, frozen=True):
+    """Where a container's ports are on the host."""
+
+    Ports: PortMap | None = None
+
+
+class WithPorts(msgspec.Struct, frozen=True):
+    """`GET /containers/{id}/json`, for its ports."""
+
+    NetworkSettings: NetworkSettings
 
 
 class Created(msgspec.Struct, frozen=True):
