@@ -32,6 +32,9 @@ struct net_part {
     void (*close)(void);
 };
 
+/* The parts, each defined in a file of its own. */
+extern const struct net_part net_dns;
+
 /* Never due. */
 #define NET_NEVER INT64_MAX
 
