@@ -70,6 +70,15 @@ class Paths:
         return self.containers / container_id
 
     @property
+    def volumes(self) -> Path:
+        """One directory per volume; those with a dot in front are not whole or on their way out."""
+        return self.root / "volumes"
+
+    def volume(self, name: str) -> Path:
+        """What a volume holds."""
+        return self.volumes / name / "_data"
+
+    @property
     def shims(self) -> Path:
         """One directory per shim."""
         return self.state / "shims"

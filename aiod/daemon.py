@@ -1,7 +1,7 @@
 """Builds the daemon's parts, starts them in order and stops them in reverse; nothing else.
 
-Order: the root's lock, the database, images, the shim template, containers (recovery), and
-only then the sockets: whoever can connect finds a settled state. Stopping leaves every
+Order: the root's lock, the database, images, volumes, the shim template, containers (recovery),
+and only then the sockets: whoever can connect finds a settled state. Stopping leaves every
 container running.
 """
 
@@ -33,7 +33,9 @@ from aiod.store.database import Database
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.store.images import ImageRepository
+from aiod.store.volumes import VolumeRepository
 from aiod.tasks.shim_client import ShimTemplate
+from aiod.volumes.service import VolumeService
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,8 @@ class Daemon:
         images = ImageService(paths, ImageRepository(database), registries=self.config.registries)
         await images.start()
         self._stack.push_async_callback(images.close)
+        volumes = VolumeService(paths, VolumeRepository(database))
+        await volumes.start()
         template = ShimTemplate(paths)
         await template.start()
         self._stack.push_async_callback(template.close)
@@ -93,6 +97,7 @@ class Daemon:
             ContainerRepository(database),
             ExecRepository(database),
             images,
+            volumes,
             template,
             events,
             await asyncio.to_thread(choose, self.config.snapshotter, paths.root),
@@ -105,7 +110,7 @@ class Daemon:
         identity = await asyncio.to_thread(engine_id, paths.root)
         return Services(
             self.config, containers, images, Pushes(images, images.transport),
-            Lookups(images.transport), events, Counters(), identity, builds,
+            Lookups(images.transport), events, Counters(), identity, builds, volumes,
         )  # fmt: skip
 
     def _start_watchdog(self) -> None:
@@ -142,6 +147,7 @@ def _make_directories(paths: Paths) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     for directory in (paths.blobs, paths.ingest, paths.overlay, paths.containers, paths.shims):
         directory.mkdir(parents=True, exist_ok=True, mode=0o710)
+    paths.volumes.mkdir(exist_ok=True, mode=0o701)
 
 
 class _OneLine(logging.Formatter):

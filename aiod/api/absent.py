@@ -28,12 +28,6 @@ POST /build/prune
 POST /build/cancel
 POST /commit
 GET /system/df
-GET /volumes
-POST /volumes/create
-POST /volumes/prune
-GET /volumes/{name}
-PUT /volumes/{name}
-DELETE /volumes/{name}
 POST /networks/create
 POST /networks/prune
 POST /networks/{id}/connect

@@ -17,6 +17,7 @@ from aiod.api.routing import Route
 from aiod.api.services import Services
 from aiod.api.system import SystemRoutes
 from aiod.api.upkeep import UpkeepRoutes
+from aiod.api.volumes import VolumeRoutes
 
 
 def all_routes(services: Services) -> list[Route]:
@@ -30,6 +31,7 @@ def all_routes(services: Services) -> list[Route]:
         RegistryRoutes(services),
         BuildRoutes(services),
         NetworkRoutes(services),
+        VolumeRoutes(services),
         EventRoutes(services),
         MetricsRoutes(services),
         UpkeepRoutes(services),

@@ -13,6 +13,7 @@ from aiod.images.lookups import Lookups
 from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
 from aiod.store.events import EventLog
+from aiod.volumes.service import VolumeService
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,4 @@ class Services:
     counters: Counters
     engine_id: str
     builds: BuildService
+    volumes: VolumeService

@@ -135,7 +135,7 @@ def _engine(host: HostInfo) -> dict[str, object]:
         "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", host.filesystem]],
         "Plugins": {
-            "Volume": [],
+            "Volume": ["local"],
             "Network": list(NETWORK_DRIVERS),
             "Authorization": None,
             "Log": list(LOG_DRIVERS),

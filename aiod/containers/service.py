@@ -29,6 +29,7 @@ from aiod.store.containers import ContainerRepository
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.tasks.shim_client import ShimTemplate
+from aiod.volumes.service import VolumeService
 
 _NO_NAME = "Error when allocating new name"
 
@@ -43,6 +44,7 @@ class ContainerService:
         repository: ContainerRepository,
         execs: ExecRepository,
         images: ImageService,
+        volumes: VolumeService,
         template: ShimTemplate,
         events: EventLog,
         snapshotters: Snapshotters,

@@ -12,8 +12,9 @@ import msgspec
 
 from aiod.errors import ConflictError, NotFoundError
 from aiod.store import eventrows
+from aiod.store import volumes as volumerows
 from aiod.store.database import Database
-from aiod.store.records import ContainerRecord, EventRecord
+from aiod.store.records import ContainerRecord, EventRecord, VolumeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,20 @@ class ContainerRepository:
                 found.broken.append((container_id, str(error)))
         return found
 
-    async def insert(self, record: ContainerRecord, events: Iterable[EventRecord] = ()) -> None:
-        """Add a record. Raises ConflictError if its name is taken."""
-        recorded = list(events)
+    async def insert(
+        self,
+        record: ContainerRecord,
+        events: Iterable[EventRecord] = (),
+        volumes: Iterable[VolumeRecord] = (),
+    ) -> None:
+        """Add a record, and those of volumes made for it.
+
+        Raises ConflictError if its name is taken.
+        """
+        recorded, made = list(events), list(volumes)
 
         async def work(connection: aiosqlite.Connection) -> None:
+            await volumerows.insert_rows(connection, made)
             await _named(
                 connection,
                 record,
@@ -81,11 +91,17 @@ class ContainerRepository:
 
         await self._database.transact(work)
 
-    async def delete(self, container_id: str, events: Iterable[EventRecord] = ()) -> None:
-        """Forget a container and its execs; an unknown id is no error."""
-        recorded = list(events)
+    async def delete(
+        self,
+        container_id: str,
+        events: Iterable[EventRecord] = (),
+        volumes: Iterable[str] = (),
+    ) -> None:
+        """Forget a container, its execs and these volumes; what is unknown is no error."""
+        recorded, gone = list(events), list(volumes)
 
         async def work(connection: aiosqlite.Connection) -> None:
+            await volumerows.delete_rows(connection, gone)
             await connection.execute("DELETE FROM containers WHERE id = ?", (container_id,))
             await eventrows.insert(connection, recorded)
 

@@ -36,4 +36,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX events_by_time ON events (time_ns)",
     ),
+    (
+        """CREATE TABLE volumes (
+            name TEXT PRIMARY KEY,
+            removing INTEGER NOT NULL,
+            document TEXT NOT NULL
+        ) STRICT""",
+    ),
 )

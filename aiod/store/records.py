@@ -1,4 +1,4 @@
-"""The records that SQLite keeps: containers, execs and events, as frozen structs.
+"""The records that SQLite keeps: containers, execs, volumes and events, as frozen structs.
 
 Owns their shapes only; must not know SQL, nor what a service does with them.
 """
@@ -36,7 +36,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Times are nanoseconds since the epoch, 0 for never; start times of processes are clock
     ticks since boot (proc_pid_stat(5), field 22). `exit_known` is false where nobody could
-    see the exit; `exit_code` is then 137 or 255, never 0.
+    see the exit; `exit_code` is then 137 or 255, never 0. `remove_volumes`: those without a name
+    of their own go with the container.
     """
 
     status: Status = Status.CREATED
@@ -56,6 +57,41 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     next_restart_ns: int = 0
     restart_delay_ns: int = 0
     exit_known: bool = True
+    remove_volumes: bool = False
+
+
+class MountPoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place of a container where something else is seen, as it was settled at its create.
+
+    `kind` is `bind`, `volume` or `tmpfs`; `source` a bind's path on the host, `name` a volume's;
+    `mode` the words of a `Binds` entry. An `anonymous` volume goes with its last container's
+    `rm -v`. `tmpfs` are a file system's options. `create_source` makes a bind's missing source.
+    """
+
+    kind: str
+    destination: str
+    source: str = ""
+    name: str = ""
+    driver: str = ""
+    mode: str = ""
+    writable: bool = True
+    propagation: str = ""
+    anonymous: bool = False
+    create_source: bool = False
+    recursive: bool = True
+    read_only_below: bool = True
+    subpath: str = ""
+    tmpfs: tuple[str, ...] = ()
+
+
+class VolumeRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One volume; `options` are its driver's, None where none were given."""
+
+    name: str
+    created_ns: int
+    driver: str = "local"
+    labels: dict[str, str] | None = None
+    options: dict[str, str] | None = None
 
 
 class ContainerRecord(msgspec.Struct, frozen=True):
@@ -81,6 +117,7 @@ class ContainerRecord(msgspec.Struct, frozen=True):
     log_path: str
     state: RunState = RunState()
     snapshotter: str = "overlay"
+    mounts: tuple[MountPoint, ...] = ()
 
 
 class ExecRecord(msgspec.Struct, frozen=True):

@@ -47,7 +47,8 @@ _IMAGES = (
     "push.",
 )
 IMAGE_POINTS = [name for name in POINTS if name.startswith(_IMAGES)]
-TOUR_POINTS = [name for name in POINTS if not name.startswith(("recover.", *_IMAGES))]
+VOLUME_POINTS = [name for name in POINTS if name.startswith("volume.")]
+TOUR_POINTS = [name for name in POINTS if not name.startswith(("recover.", "volume.", *_IMAGES))]
 
 
 def finish(daemon: AiodDaemon) -> None:
