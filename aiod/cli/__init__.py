@@ -54,6 +54,7 @@ _COMMANDS = {
     "top": "ps",
     "unpause": "states",
     "version": "system",
+    "volume": "volumegroup",
     "wait": "states",
 }
 # Words after `images` that are no name to list.

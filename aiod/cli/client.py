@@ -228,6 +228,11 @@ def network(name: str, verb: str = "") -> str:
     return _path("networks", quote(_named(name, "network"), safe=""), verb)
 
 
+def volume(name: str) -> str:
+    """The path of a volume."""
+    return _path("volumes", quote(_named(name, "volume"), safe=""))
+
+
 def _named(name: str, what: str) -> str:
     if not name or name.strip("./") == "":
         raise CliError(f"invalid {what} name {name!r}")

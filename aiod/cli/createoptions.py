@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from aiod.cli import netoptions, terminal, values
+from aiod.cli.mountspecs import mount
 from aiod.cli.options import flag, many
 from aiod.store.models import ContainerConfig, HostConfig, LogSettings, NetworkingConfig
 
@@ -28,6 +29,7 @@ _LISTS = {
     "device_cgroup_rule": "DeviceCgroupRules",
     "group_add": "GroupAdd",
     "security_opt": "SecurityOpt",
+    "volumes_from": "VolumesFrom",
 }
 _PLAIN = {
     "memory": "Memory",
@@ -45,6 +47,7 @@ _PLAIN = {
     "pid": "PidMode",
     "ipc": "IpcMode",
     "uts": "UTSMode",
+    "volume_driver": "VolumeDriver",
     "userns": "UsernsMode",
     "runtime": "Runtime",
 }
@@ -68,7 +71,12 @@ _OPTIONS = (
     click.option("--name", default="", help="Its name."),
     many("-e", "--env", metavar="NAME[=VALUE]", text="A variable; a mere name passes yours on"),
     click.option("--env-file", type=_FILE, multiple=True, help="File of variables (repeatable)."),
-    many("-v", "--volume", metavar="SOURCE:TARGET[:OPTIONS]", text="A directory of the host"),
+    many("-v", "--volume", metavar="[SOURCE:]TARGET[:OPTIONS]",
+         text="A directory of the host, a volume by name, or a new one"),
+    many("--mount", metavar="type=TYPE,source=SOURCE,target=TARGET[,...]",
+         text="The same at length; volume, bind or tmpfs"),
+    many("--volumes-from", metavar="CONTAINER[:ro]", text="The volumes of another container"),
+    click.option("--volume-driver", default="", help="The driver of new volumes."),
     click.option("-w", "--workdir", default="", help="Directory to start in."),
     click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom to run as."),
     click.option("--entrypoint", help="Instead of the image's; empty for none."),
@@ -180,11 +188,13 @@ def _config(options: dict[str, Any]) -> dict[str, Any]:
 def _host(options: dict[str, Any], tty: bool, network_mode: str) -> HostConfig:
     size = terminal.window_size() if tty else None
     binds = [values.bind(v, Path.cwd()) for v in options["volume"] if ":" in v]
+    mounts = [mount(text, Path.cwd()) for text in options["mount"]]
     tmpfs = values.tmpfs(options["tmpfs"])
     sysctls = values.pairs(options["sysctl"], "--sysctl")
     return HostConfig(
         NetworkMode=network_mode,
         Binds=binds or None,
+        Mounts=mounts or msgspec.UNSET,
         ConsoleSize=[size.rows, size.columns] if size else None,
         RestartPolicy=values.restart_policy(options["restart"]),
         LogConfig=LogSettings(

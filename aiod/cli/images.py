@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 
 import click
-import msgspec
 
 from aiod.cli import asking, client, moments, output, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import Query, decoded
+from aiod.cli.options import filtering
 
 _TITLES = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
 _NONE = "<none>"
@@ -17,8 +17,7 @@ _NONE = "<none>"
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Intermediate ones, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
-@click.option("-f", "--filter", "chosen", multiple=True, metavar="NAME=VALUE",
-              help="Such as reference=web* or dangling=true (repeatable).")  # fmt: skip
+@filtering("-f", example="reference=web* or dangling=true")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 @click.argument("name", required=False)
@@ -47,9 +46,7 @@ def _query(name: str | None, everything: bool, chosen: tuple[str, ...]) -> Query
     if name:
         filters.setdefault("reference", []).append(name)
     query = {"all": "1"} if everything else {}
-    if filters:
-        query["filters"] = msgspec.json.encode(filters).decode()
-    return query
+    return query | values.filter_query(filters)
 
 
 def _lines(

@@ -1,4 +1,4 @@
-"""`aiod inspect`: everything about containers, images and networks, as JSON.
+"""`aiod inspect`: everything about containers, images, networks and volumes, as JSON.
 
 Must not know what it says.
 """
@@ -13,10 +13,11 @@ from aiod.cli.asking import Asking
 from aiod.cli.client import Client
 from aiod.cli.errors import CliError, EngineError
 
-_KINDS: dict[str, Callable[[str, str], str]] = {
-    "container": client.container,
-    "image": client.image,
+_KINDS: dict[str, Callable[[str], str]] = {
+    "container": lambda name: client.container(name, "json"),
+    "image": lambda name: client.image(name, "json"),
     "network": client.network,
+    "volume": client.volume,
 }
 
 
@@ -26,7 +27,7 @@ _KINDS: dict[str, Callable[[str, str], str]] = {
 @click.option("--json", "_as_json", is_flag=True, help="The only form there is.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def inspect(names: tuple[str, ...], kind: str | None, size: bool, _as_json: bool) -> None:
-    """Show everything about containers, images or networks."""
+    """Show everything about containers, images, networks or volumes."""
     show_all(names, (kind,) if kind else tuple(_KINDS), size=size)
 
 
@@ -52,7 +53,7 @@ async def _one(engine: Client, name: str, kinds: tuple[str, ...], size: bool) ->
     query = {"size": "1"} if size else {}
     for kind in kinds:
         try:
-            path = _KINDS[kind](name, "" if kind == "network" else "json")
+            path = _KINDS[kind](name)
         except CliError as error:
             raise EngineError(error.message, 400) from None
         try:

@@ -1,12 +1,12 @@
 """`aiod image prune`: images that nobody needs. Must not know which those are."""
 
 import click
-import msgspec
 
 from aiod.cli import asking, output, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
 from aiod.cli.consent import agreed
+from aiod.cli.options import filtering
 
 _DANGLING = "This removes all images that no name leads to."
 _UNUSED = "This removes all images that no container uses."
@@ -16,8 +16,7 @@ _UNUSED = "This removes all images that no container uses."
 @click.option("-a", "--all", "everything", is_flag=True,
               help="All that no container uses, not only those without a name.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Without asking.")
-@click.option("--filter", "chosen", multiple=True, metavar="NAME=VALUE",
-              help="Such as until=24h or label=stage (repeatable).")  # fmt: skip
+@filtering(example="until=24h or label=stage")
 @click.option("--json", "as_json", is_flag=True, help="What was done, as JSON.")
 def prune(everything: bool, force: bool, chosen: tuple[str, ...], as_json: bool) -> None:
     """Remove images that are not used."""
@@ -25,7 +24,7 @@ def prune(everything: bool, force: bool, chosen: tuple[str, ...], as_json: bool)
     filters.setdefault("dangling", ["false" if everything else "true"])
     if not (force or agreed(_UNUSED if everything else _DANGLING)):
         return
-    query = {"filters": msgspec.json.encode(filters).decode()}
+    query = values.filter_query(filters)
 
     async def work(ask: Asking) -> None:
         body = await ask.client.send("POST", "/images/prune", query)

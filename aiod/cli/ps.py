@@ -6,10 +6,10 @@ Must not know how the engine knows.
 import time
 
 import click
-import msgspec
 
 from aiod.cli import asking, moments, output, portlist, values, views
 from aiod.cli.client import Query, container, decoded
+from aiod.cli.options import filtering
 
 _TITLES = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
 _COMMAND_WIDTH = 20
@@ -18,8 +18,7 @@ _COMMAND_WIDTH = 20
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Those that do not run, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
-@click.option("-f", "--filter", "chosen", multiple=True, metavar="NAME=VALUE",
-              help="Such as name=web or status=exited (repeatable).")  # fmt: skip
+@filtering("-f", example="name=web or status=exited")
 @click.option("-n", "--last", type=click.IntRange(min=1), help="The newest few, in any state.")
 @click.option("-l", "--latest", is_flag=True, help="The newest, in any state.")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
@@ -47,9 +46,7 @@ def _query(everything: bool, chosen: tuple[str, ...], last: int | None) -> Query
     query = {"all": "1"} if everything else {}
     if last is not None:
         query["limit"] = str(last)
-    if chosen:
-        query["filters"] = msgspec.json.encode(values.filters(chosen)).decode()
-    return query
+    return query | values.filter_query(values.filters(chosen))
 
 
 def _cells(row: views.ContainerRow, no_trunc: bool, now_ns: int) -> tuple[str, ...]:

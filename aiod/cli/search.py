@@ -1,7 +1,6 @@
 """`aiod search`. Must not know who is searched."""
 
 import click
-import msgspec
 
 from aiod.cli import asking, output, values, views
 from aiod.cli.client import decoded
@@ -24,8 +23,7 @@ def search(
     query = {"term": term}
     if limit is not None:
         query["limit"] = str(limit)
-    if filters := values.filters(chosen):
-        query["filters"] = msgspec.json.encode(filters).decode()
+    query |= values.filter_query(values.filters(chosen))
 
     def show(body: bytes) -> None:
         found = decoded(body, list[views.SearchResult])

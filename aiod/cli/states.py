@@ -11,7 +11,8 @@ import click
 from aiod.cli import asking, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import Client, Query, container, decoded
-from aiod.cli.errors import CliError, EngineError
+from aiod.cli.errors import CliError
+from aiod.cli.removal import remove
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,18 +93,7 @@ def unpause(names: tuple[str, ...]) -> None:
 def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
     query = ({"force": "1"} if force else {}) | ({"v": "1"} if volumes else {})
-
-    async def one(client: Client, name: str) -> str | None:
-        try:
-            await client.send("DELETE", container(name), query)
-        except EngineError as error:
-            # What is to be gone is gone, which is all that force asks for.
-            if force and error.http_status == 404:
-                return None
-            raise
-        return name
-
-    _each(names, one)
+    remove(names, container, query, force=force)
 
 
 @click.command()

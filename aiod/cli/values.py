@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import click
+import msgspec
 
 from aiod.store.models import RestartSettings, Ulimit
 
@@ -25,9 +26,14 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
     """
     if value is None or value == "-1":
         return int(value or 0)
-    found = _SIZE.fullmatch(value)
+    return bytes_of(value)
+
+
+def bytes_of(text: str) -> int:
+    """The bytes of a size such as `512m` (powers of 1024)."""
+    found = _SIZE.fullmatch(text)
     if found is None:
-        raise click.BadParameter(f"invalid size {value!r}: use a number and b, k, m, g or t")
+        raise click.BadParameter(f"invalid size {text!r}: use a number and b, k, m, g or t")
     return int(Decimal(found[1]) * 1024 ** _POWERS[found[2].lower()])
 
 
@@ -139,3 +145,8 @@ def filters(settings: Iterable[str]) -> dict[str, list[str]]:
             raise click.BadParameter(f"--filter: {setting!r} is not NAME=VALUE")
         found.setdefault(name.strip().lower(), []).append(value.strip())
     return found
+
+
+def filter_query(chosen: Mapping[str, list[str]]) -> dict[str, str]:
+    """Filters as the parameter of a request; none for none."""
+    return {"filters": msgspec.json.encode(chosen).decode()} if chosen else {}

@@ -75,6 +75,26 @@ class WithPorts(msgspec.Struct, frozen=True):
     NetworkSettings: NetworkSettings
 
 
+class VolumeRow(msgspec.Struct, frozen=True):
+    """A row of `GET /volumes`, and the answer of a volume's create."""
+
+    Name: str
+    Driver: str = ""
+
+
+class Volumes(msgspec.Struct, frozen=True):
+    """`GET /volumes`."""
+
+    Volumes: tuple[VolumeRow, ...] | None = None
+
+
+class VolumesPruned(msgspec.Struct, frozen=True):
+    """What a prune of volumes took away."""
+
+    VolumesDeleted: tuple[str, ...] | None = None
+    SpaceReclaimed: int = 0
+
+
 class Created(msgspec.Struct, frozen=True):
     """The answer of a container's create."""
 
