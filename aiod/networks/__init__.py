@@ -1,0 +1,1 @@
+"""Networks: their records and addresses, names and published ports, and what the kernel is told."""
