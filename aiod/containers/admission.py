@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from aiod.containers import limits, resources, security
+from aiod.containers import limits, networking, resources, security
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
@@ -73,7 +73,7 @@ def new_id() -> str:
 def network_mode(host: HostConfig) -> tuple[str, tuple[str, ...]]:
     """The mode in effect, and warnings. Raises UnsupportedError for networks not there yet."""
     mode = host.NetworkMode
-    if mode in ("none", "host"):
+    if mode in ("none", "host") or networking.other_container(mode):
         return mode, ()
     if mode in ("", "default"):
         return "none", ("aiod has no bridge network yet: the container has the network none",)

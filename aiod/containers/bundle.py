@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from aiod.containers import devices, propagation, resources, security
+from aiod.containers import devices, networking, propagation, resources, security
 from aiod.containers.admission import check_bind
 from aiod.containers.identity import Identity
 from aiod.native import capabilities, seccomp, spec
@@ -37,10 +37,12 @@ _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "r
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What a bundle stands on: the mounts that make its root, and the container's directory."""
+    """What a bundle stands on: the mounts that make its root, the directory of its files below
+    `/etc`, and the network namespace that it joins, empty for one of its own or the host's."""
 
     root: tuple[spec.Mount, ...]
-    own: Path
+    etc: Path
+    joined: str = ""
 
 
 def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.Spec:
@@ -54,7 +56,7 @@ def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.S
         hostname=record.hostname,
         domainname=record.config.Domainname,
         mounts=(*places.root, *_mounts(record.host, places)),
-        linux=_linux(record),
+        linux=_linux(record, places.joined),
     )
 
 
@@ -156,7 +158,7 @@ def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
     ]  # fmt: skip
     for name in ETC_FILES:
         options = ("rbind", "rprivate")
-        mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.own / name), options))
+        mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.etc / name), options))
     for text in host.Binds or ():
         source, target, words = check_bind(text)
         propagation.check(source, words)
@@ -183,21 +185,25 @@ def cgroup_namespace(host: HostConfig) -> str:
     return host.CgroupnsMode or ("private" if resources.is_unified() else "host")
 
 
-def _linux(record: ContainerRecord) -> spec.Linux:
+def _namespaces(record: ContainerRecord, joined: str) -> tuple[spec.Namespace, ...]:
+    kinds = ["mount", "pid", "ipc", "uts"]
+    if networking.has_own(record.network_mode):
+        kinds.append("network")
+    if cgroup_namespace(record.host) == "private":
+        kinds.append("cgroup")
+    network = (spec.Namespace("network", joined),) if joined else ()
+    return (*map(spec.Namespace, kinds), *network)
+
+
+def _linux(record: ContainerRecord, joined: str) -> spec.Linux:
     host = record.host
     held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=host.Privileged)
     asked = security.parse(host.SecurityOpt or ())
-    kinds = ["mount", "pid", "ipc", "uts"]
-    if record.network_mode == "none":
-        kinds.append("network")
-    if cgroup_namespace(host) == "private":
-        kinds.append("cgroup")
-    sysctls = host.Sysctls if isinstance(host.Sysctls, dict) else {}
     return spec.Linux(
-        namespaces=tuple(spec.Namespace(kind) for kind in kinds),
+        namespaces=_namespaces(record, joined),
         resources=resources.of(host),
         devices=devices.nodes(host),
-        sysctl=dict(sysctls),
+        sysctl=networking.settings(record)[1],
         seccomp=security.profile_of(asked, held, privileged=host.Privileged),
         masked_paths=_paths(host, host.MaskedPaths, MASKED),
         readonly_paths=_paths(host, host.ReadonlyPaths, READ_ONLY),

@@ -19,6 +19,7 @@ from aiod.containers.happenings import died
 from aiod.containers.hooks import Hooks
 from aiod.containers.ledger import Change, Ledger
 from aiod.containers.owned import OwnedTasks
+from aiod.containers.placing import Placer
 from aiod.containers.remnants import Remnants, end_shim
 from aiod.containers.restarting import Restarter
 from aiod.containers.states import Move
@@ -50,6 +51,7 @@ class Endings:
         tasks: OwnedTasks,
         remnants: Remnants,
         restarter: Restarter,
+        placer: Placer,
         hooks: Hooks,
     ) -> None:
         self._paths = paths
@@ -57,6 +59,7 @@ class Endings:
         self._tasks = tasks
         self._remnants = remnants
         self._restarter = restarter
+        self._placer = placer
         self._hooks = hooks
 
     def watch(self, entry: Entry) -> None:
@@ -118,8 +121,14 @@ class Endings:
         await self.exited(entry, ended, known=False)
 
     async def exited(self, entry: Entry, ended: protocol.ExitRecord, *, known: bool) -> None:
-        """Record the end, decide about the next run, tell who waits, and clean up."""
+        """Record the end, decide about the next run, tell who waits, and clean up.
+
+        One commit has both on disk; whoever learns of the end finds its addresses free.
+        """
+        name = f"network of {entry.record.id[:12]}"
+        released = self._tasks.own(self._placer.release(entry.record), name)
         await self._record(entry, ended, known=known)
+        await asyncio.wait((released,))
         failpoints.reach(EXIT_RECORDED)
         entry.ended.set()
         entry.announce("not-running", "next-exit")

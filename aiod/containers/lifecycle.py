@@ -14,6 +14,7 @@ from aiod.containers.entries import Directory, Entry
 from aiod.containers.hooks import Hooks
 from aiod.containers.ledger import Ledger
 from aiod.containers.owned import OwnedTasks
+from aiod.containers.placing import Networks, Placer
 from aiod.containers.preparing import Preparer
 from aiod.containers.reconcile import Reconciler
 from aiod.containers.remnants import Remnants
@@ -40,15 +41,21 @@ class Lifecycle:
         roots: Roots,
         template: ShimTemplate,
         directory: Directory,
+        networks: Networks,
     ) -> None:
         self._directory = directory
         self._listener = ExitListener(paths.exits_socket, self._noticed)
         self.hooks, self.tasks, self.ledger = Hooks(), OwnedTasks(), Ledger(repository)
         self.remnants = Remnants(paths, config)
         self.preparer = Preparer(paths, config, roots)
-        self._starter = Starter(paths, self.ledger, self.preparer, template, self.remnants)
+        self.placer = Placer(directory, networks)
+        self._starter = Starter(
+            paths, self.ledger, self.preparer, self.placer, template, self.remnants
+        )
         restarter = Restarter(self.ledger, self.tasks, self._starter.start)
-        endings = Endings(paths, self.ledger, self.tasks, self.remnants, restarter, self.hooks)
+        endings = Endings(
+            paths, self.ledger, self.tasks, self.remnants, restarter, self.placer, self.hooks
+        )
         self._starter.watchers = Watchers(endings.watch, endings.remove_if_passing)
         self.stopper = Stopper(self.ledger, self.remnants, restarter)
         self._reconciler = Reconciler(

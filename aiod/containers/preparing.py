@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from aiod.containers import bundle, identity
+from aiod.containers import bundle, identity, networking
+from aiod.containers.networking import Place
 from aiod.containers.roots import Roots
 from aiod.containers.units import size_of
 from aiod.errors import InternalError
@@ -28,7 +29,7 @@ class Preparer:
         self._config = config
         self._roots = roots
 
-    def write_bundle(self, record: ContainerRecord, *, start: bool) -> None:
+    def write_bundle(self, record: ContainerRecord, place: Place, *, start: bool) -> None:
         """Make the run directory anew; `start` lets the container execute as soon as it is made.
 
         Raises OSError, and AiodError for what the image cannot give.
@@ -38,12 +39,18 @@ class Preparer:
         for made in (own, run / protocol.ROOTFS_DIRECTORY):
             made.mkdir(parents=True, exist_ok=True)
         make_bind_sources(record.host.Binds or ())
-        _write_etc(own, record)
+        etc = own
+        if place.host_of is None:
+            _write_etc(own, record)
+        else:
+            etc = self._paths.container(place.host_of.id)
         root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
-        container = bundle.build(record, who, bundle.Places(root, own))
+        run_as = networking.as_joined(record, place)
+        container = bundle.build(run_as, who, bundle.Places(root, etc, networking.joined_path(place)))
         bundle.write(container, run, protocol.CONFIG_FILE)
-        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, start))
+        _write_network(record, run, place)
+        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, place, start))
 
     def exec_process(
         self, record: ContainerRecord, config: ExecConfig, console_size: tuple[int, int] | None
@@ -55,7 +62,9 @@ class Preparer:
     def _identity(self, record: ContainerRecord, user: str) -> identity.Identity:
         return identity.resolve(user, record.host.GroupAdd or (), self._roots.views(record))
 
-    def _request(self, record: ContainerRecord, run: Path, start: bool) -> protocol.SpawnRequest:
+    def _request(
+        self, record: ContainerRecord, run: Path, place: Place, start: bool
+    ) -> protocol.SpawnRequest:
         parent = self._config.cgroup_parent
         return protocol.SpawnRequest(
             id=record.id,
@@ -68,7 +77,17 @@ class Preparer:
             stdin_once=record.config.StdinOnce,
             start=start,
             log=_log(record),
+            joined_pid=place.joined[0],
+            joined_start=place.joined[1],
         )
+
+
+def _write_network(record: ContainerRecord, run: Path, place: Place) -> None:
+    for name, data in place.files:
+        (run / name).write_bytes(data)
+    if place.sandbox is not None:
+        wanted = networking.with_settings(place.sandbox, record)
+        protocol.write_struct(run / protocol.NETWORK_FILE, wanted)
 
 
 def _log(record: ContainerRecord) -> protocol.LogConfig:

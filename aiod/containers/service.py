@@ -18,6 +18,7 @@ from aiod.containers.joining import Joiner
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
+from aiod.containers.placing import NoNetworks
 from aiod.containers.removing import Remover
 from aiod.containers.roots import Roots
 from aiod.containers.units import signal_number
@@ -52,7 +53,9 @@ class ContainerService:
         self._repository = repository
         self._directory = directory = Directory()
         self.roots = roots = Roots(paths, images, snapshotters)
-        self._lifecycle = Lifecycle(paths, config, repository, roots, template, directory)
+        self._lifecycle = Lifecycle(
+            paths, config, repository, roots, template, directory, NoNetworks()
+        )
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
         joiner = Joiner(paths, events, directory, looking)

@@ -14,6 +14,7 @@ from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers.entries import RUNNING, Entry
 from aiod.containers.ledger import Ledger
+from aiod.containers.placing import Placer
 from aiod.containers.preparing import Preparer
 from aiod.containers.remnants import Remnants
 from aiod.containers.restarting import cancel
@@ -24,6 +25,7 @@ from aiod.errors import (
     ConflictError,
     InternalError,
     InvalidParameterError,
+    NotFoundError,
     NotModifiedError,
 )
 from aiod.native import proc
@@ -33,6 +35,7 @@ from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import ShimTemplate, Spawned, SpawnError
 
 INTENT = failpoints.declare("start.intent-written")
+PLACED = failpoints.declare("start.network-allocated")
 BUNDLE = failpoints.declare("start.bundle-written")
 SPAWNED = failpoints.declare("start.spawned")
 STARTED = failpoints.declare("start.recorded")
@@ -56,12 +59,14 @@ class Starter:
         paths: Paths,
         ledger: Ledger,
         preparer: Preparer,
+        placer: Placer,
         template: ShimTemplate,
         remnants: Remnants,
     ) -> None:
         self._paths = paths
         self._ledger = ledger
         self._preparer = preparer
+        self._placer = placer
         self._template = template
         self._remnants = remnants
         self._boot = proc.boot_id()
@@ -106,16 +111,20 @@ class Starter:
             raise
 
     async def _spawn_for(self, entry: Entry, pending: list[Attachment]) -> Spawned:
-        run = self._paths.shim(entry.record.id)
-        await asyncio.to_thread(self._preparer.write_bundle, entry.record, start=not pending)
+        record = entry.record
+        place = await self._placer.place(record)
+        failpoints.reach(PLACED)
+        await asyncio.to_thread(
+            self._preparer.write_bundle, record, place, start=not pending
+        )
         failpoints.reach(BUNDLE)
-        spawned = await self._template.spawn(run)
+        spawned = await self._template.spawn(self._paths.shim(record.id))
         failpoints.reach(SPAWNED)
         if not pending:
             return spawned
         try:
             entry.joined = list(pending)
-            return await _start_joined(run, spawned, pending)
+            return await _start_joined(self._paths.shim(record.id), spawned, pending)
         except BaseException:
             _kill(spawned)
             raise
@@ -128,6 +137,7 @@ class Starter:
             _kill(spawned)
             await asyncio.to_thread(self._remnants.remove_cgroup, entry.record.id)
             await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
+            await self._placer.release(entry.record)
             raise
 
     async def running(self, entry: Entry, spawned: Spawned) -> None:
@@ -158,12 +168,15 @@ class Starter:
             code = _EXIT_CODES.get(error.kind, 128)
             told = f"failed to create task for container: {_command_error(entry.record, error)}"
         await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
+        await self._placer.release(entry.record)
         await self._ledger.change(
             entry, Move.FAIL_START, exit_code=code, error=told, next_restart_ns=0
         )
         entry.announce("not-running")
         assert self.watchers is not None
         self.watchers.failed(entry)
+        if isinstance(error, ConflictError | NotFoundError):
+            raise error
         raise InvalidParameterError(told) if code in (126, 127) else InternalError(told)
 
 

@@ -17,6 +17,7 @@ import os
 import socket
 import sys
 import time
+from errno import ESRCH
 from pathlib import Path
 
 import msgspec
@@ -115,6 +116,7 @@ class Maker:
         protocol.write_struct(self._directory / protocol.SHIM_FILE, shim)
         streams = stdio.open_stdio(terminal=request.terminal, open_stdin=request.open_stdin)
         task = self._task = self._create(request, streams)
+        _check_joined(request)
         streams.close_child()
         if task.console_fd >= 0:
             streams.take_console(task.console_fd)
@@ -174,6 +176,13 @@ class Maker:
             self._task.abort()
         if self._cgroup is not None:
             remove(self._cgroup)
+
+
+def _check_joined(request: protocol.SpawnRequest) -> None:
+    """If that process is there now, it was when its namespace was joined by its number."""
+    pid, started = request.joined_pid, request.joined_start
+    if pid and not proc.is_same(pid, started):
+        raise NativeError("join the network namespace", ESRCH, "its container has ended")
 
 
 def remove(cgroup: cgroups.Cgroup) -> None:

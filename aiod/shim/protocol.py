@@ -42,7 +42,10 @@ class LogConfig(msgspec.Struct, frozen=True):
 
 
 class SpawnRequest(msgspec.Struct, frozen=True):
-    """What the daemon asks of a shim, written as `request.json` before the fork."""
+    """What the daemon asks of a shim, written as `request.json` before the fork.
+
+    The network namespace of the process `joined_pid`, if it is one, is to be the container's.
+    """
 
     id: str
     directory: str
@@ -54,6 +57,8 @@ class SpawnRequest(msgspec.Struct, frozen=True):
     stdin_once: bool = False
     start: bool = False
     log: LogConfig = LogConfig(driver="none")
+    joined_pid: int = 0
+    joined_start: int = 0
 
 
 class ShimState(msgspec.Struct, frozen=True):
