@@ -5,6 +5,7 @@ not know HTTP, nor how a container is run.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import time
@@ -16,6 +17,7 @@ import msgspec
 from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers import admission, bundle, resources
+from aiod.containers import networking as networks
 from aiod.containers.entries import Directory
 from aiod.containers.happenings import event
 from aiod.containers.merge import command_of, merged
@@ -85,11 +87,21 @@ class Creator:
             )
         admission.check(config, host, networking)
         mode, warnings = admission.network_mode(host)
+        mode = self._by_id(mode)
         host, discarded = resources.possible(host)
         warnings += discarded
         async with self._images.lease() as lease:  # until a record says which layers are needed
             image = await self._images.hold(config.Image, lease)
             return await self._create(image, name, config, host, networking, mode, warnings)
+
+    def _by_id(self, mode: str) -> str:
+        """The mode, another container's name in it being its id, as far as there is such a one."""
+        name = networks.other_container(mode)
+        if not name:
+            return mode
+        with contextlib.suppress(NotFoundError, InvalidParameterError):
+            return networks.joining(self._directory.find(name).record.id)
+        return mode
 
     async def _create(
         self,
@@ -159,7 +171,7 @@ def _with_defaults(host: HostConfig, mode: str) -> HostConfig:
         host,
         LogConfig=driver,
         RestartPolicy=policy,
-        NetworkMode=host.NetworkMode or mode,
+        NetworkMode=mode if networks.other_container(mode) else host.NetworkMode or mode,
         ConsoleSize=host.ConsoleSize or [0, 0],
         Runtime=host.Runtime or "aiod",
         ShmSize=host.ShmSize or 64 << 20,

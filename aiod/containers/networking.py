@@ -41,6 +41,11 @@ def other_container(mode: str) -> str:
     return mode.removeprefix(_CONTAINER) if mode.startswith(_CONTAINER) else ""
 
 
+def joining(container_id: str) -> str:
+    """The mode that asks for that container's network."""
+    return f"{_CONTAINER}{container_id}"
+
+
 def joined_path(place: Place) -> str:
     """The file of the namespace to join; empty for none."""
     pid, _ = place.joined

@@ -47,7 +47,9 @@ class Preparer:
         root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
         run_as = networking.as_joined(record, place)
-        container = bundle.build(run_as, who, bundle.Places(root, etc, networking.joined_path(place)))
+        container = bundle.build(
+            run_as, who, bundle.Places(root, etc, networking.joined_path(place))
+        )
         bundle.write(container, run, protocol.CONFIG_FILE)
         _write_network(record, run, place)
         protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, place, start))

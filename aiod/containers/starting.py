@@ -114,9 +114,7 @@ class Starter:
         record = entry.record
         place = await self._placer.place(record)
         failpoints.reach(PLACED)
-        await asyncio.to_thread(
-            self._preparer.write_bundle, record, place, start=not pending
-        )
+        await asyncio.to_thread(self._preparer.write_bundle, record, place, start=not pending)
         failpoints.reach(BUNDLE)
         spawned = await self._template.spawn(self._paths.shim(record.id))
         failpoints.reach(SPAWNED)

@@ -1,0 +1,83 @@
+"""Whose network a container has: its own, the host's, or another container's."""
+
+import json
+import os
+
+import pytest
+
+from tests.support.daemon import AiodDaemon
+from tests.support.engine import Engine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
+
+
+@pytest.fixture
+def box(daemon: AiodDaemon) -> AiodDaemon:
+    daemon.ensure_base()
+    return daemon
+
+
+def run(engine: Engine, *words: str) -> str:
+    return engine.docker("run", "--rm", *words).stdout
+
+
+def inspect(engine: Engine, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(engine.docker("inspect", name).stdout)[0]
+    return found
+
+
+def test_none_has_a_loopback_and_nothing_else(box: AiodDaemon) -> None:
+    output = run(box, "--network", "none", "base", "ip", "-o", "addr", "show")
+    assert "127.0.0.1/8" in output
+    assert "eth0" not in output
+
+
+def test_a_network_of_its_own_has_what_docker_grants(box: AiodDaemon) -> None:
+    places = "/proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range"
+    output = run(box, "--network", "none", "base", "sh", "-c", f"cat {places}")
+    assert output.split() == ["0", "0", "2147483647"]
+    asked = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=1000")
+    output = run(box, "--network", "none", *asked, "base", "cat", places.split()[0])
+    assert output.split() == ["1000"]
+
+
+def test_who_joins_a_container_is_the_same_host(box: AiodDaemon) -> None:
+    first = ("--name", "first", "--hostname", "here", "--network", "none")
+    box.docker("run", "-d", *first, "base", "sleep", "1000")
+    command = "hostname; readlink /proc/self/ns/net; cat /etc/hosts; echo mine >> /etc/hosts"
+    output = run(box, "--network", "container:first", "base", "sh", "-c", command)
+    theirs = box.docker("exec", "first", "sh", "-c", "readlink /proc/self/ns/net; cat /etc/hosts")
+    assert output.split("\n")[0] == "here"
+    assert theirs.stdout == output.partition("\n")[2] + "mine\n"
+
+
+def test_who_joins_who_joined_has_the_firsts_names(box: AiodDaemon) -> None:
+    box.docker("run", "-d", "--name", "one", "--network", "none", "base", "sleep", "1000")
+    box.docker("run", "-d", "--name", "two", "--network", "container:one", "base", "sleep", "1000")
+    name = inspect(box, "one")["Id"]
+    assert run(box, "--network", "container:two", "base", "hostname").strip() == str(name)[:12]
+    assert inspect(box, "two")["HostConfig"]["NetworkMode"] == f"container:{name}"  # type: ignore[index]
+
+
+def test_a_network_outlives_the_container_that_brought_it(box: AiodDaemon) -> None:
+    box.docker("run", "-d", "--name", "one", "--network", "none", "base", "sleep", "1000")
+    box.docker("run", "-d", "--name", "two", "--network", "container:one", "base", "sleep", "1000")
+    box.docker("rm", "-f", "one")
+    assert "127.0.0.1/8" in box.docker("exec", "two", "ip", "addr").stdout
+
+
+def test_a_network_that_cannot_be_joined_is_told_in_dockers_words(box: AiodDaemon) -> None:
+    box.docker("create", "--name", "idle", "--network", "none", "base", "true")
+    name = inspect(box, "idle")["Id"]
+    for mode, told in (
+        ("container:nobody", "No such container: nobody"),
+        ("container:idle", f"cannot join network of a non running container: {name}"),
+        ("container:self", "cannot join own network"),
+    ):
+        box.docker("create", "--name", "self", "--network", mode, "base", "true")
+        failed = box.docker("start", "self", check=False)
+        assert failed.returncode != 0
+        assert told in failed.stderr
+        state = inspect(box, "self")["State"]
+        assert (state["Status"], state["ExitCode"], state["Error"]) == ("created", 128, told)  # type: ignore[index]
+        box.docker("rm", "self")
