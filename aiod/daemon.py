@@ -1,8 +1,8 @@
 """Builds the daemon's parts, starts them in order and stops them in reverse; nothing else.
 
-Order: the root's lock, the database, images, volumes, the shim template, containers (recovery),
-and only then the sockets: whoever can connect finds a settled state. Stopping leaves every
-container running.
+Order: the root's lock, the database, images, volumes, networks, the shim template, containers
+(recovery), and only then the sockets: whoever can connect finds a settled state. Stopping leaves
+every container running.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from aiod.images.lookups import Lookups
 from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
 from aiod.images.snapshots.choice import choose
+from aiod.networks.service import NetworkService
 from aiod.rootlock import RootLock, engine_id
 from aiod.sdnotify import Notifier
 from aiod.store.containers import ContainerRepository
@@ -33,6 +34,7 @@ from aiod.store.database import Database
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
 from aiod.store.images import ImageRepository
+from aiod.store.networks import NetworkRepository
 from aiod.store.volumes import VolumeRepository
 from aiod.tasks.shim_client import ShimTemplate
 from aiod.volumes.service import VolumeService
@@ -88,6 +90,9 @@ class Daemon:
         self._stack.push_async_callback(images.close)
         volumes = VolumeService(paths, VolumeRepository(database))
         await volumes.start()
+        identity = await asyncio.to_thread(engine_id, paths.root)
+        networks = NetworkService(self.config, NetworkRepository(database), identity)
+        await networks.load()
         template = ShimTemplate(paths)
         await template.start()
         self._stack.push_async_callback(template.close)
@@ -98,6 +103,7 @@ class Daemon:
             ExecRepository(database),
             images,
             volumes,
+            networks,
             template,
             events,
             await asyncio.to_thread(choose, self.config.snapshotter, paths.root),
@@ -107,10 +113,9 @@ class Daemon:
         builds = BuildService(paths, images, containers)
         await builds.recover()
         images.collect_soon()
-        identity = await asyncio.to_thread(engine_id, paths.root)
         return Services(
             self.config, containers, images, Pushes(images, images.transport),
-            Lookups(images.transport), events, Counters(), identity, builds, volumes,
+            Lookups(images.transport), events, Counters(), identity, builds, volumes, networks,
         )  # fmt: skip
 
     def _start_watchdog(self) -> None:

@@ -12,6 +12,7 @@ from aiod.containers.service import ContainerService
 from aiod.images.lookups import Lookups
 from aiod.images.pushing import Pushes
 from aiod.images.service import ImageService
+from aiod.networks.service import NetworkService
 from aiod.store.events import EventLog
 from aiod.volumes.service import VolumeService
 
@@ -30,3 +31,4 @@ class Services:
     engine_id: str
     builds: BuildService
     volumes: VolumeService
+    networks: NetworkService

@@ -25,6 +25,7 @@ from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.config import RunConfig
 from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
+from aiod.networks.service import NetworkService
 from aiod.store.containers import ContainerRepository
 from aiod.store.models import (
     ContainerConfig,
@@ -55,12 +56,14 @@ class Creator:
         paths: Paths,
         repository: ContainerRepository,
         images: ImageService,
+        networks: NetworkService,
         directory: Directory,
         snapshotter: str,
     ) -> None:
         self._paths = paths
         self._repository = repository
         self._images = images
+        self._networks = networks
         self._directory = directory
         self._snapshotter = snapshotter
 
@@ -142,14 +145,16 @@ class Creator:
         return Created(made, warnings)
 
     async def _make(self, record: ContainerRecord, own: Path) -> None:
+        ends = self._networks.endpoints_of(record)
         await asyncio.to_thread(own.mkdir, 0o710)
         failpoints.reach(DIRECTORY_MADE)
         try:
-            await self._repository.insert(record, (event(record, "create"),))
+            await self._repository.insert(record, (event(record, "create"),), endpoints=ends)
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, own, True)
             raise
         failpoints.reach(CREATED)
+        self._networks.add(ends)
         self._directory.add(record)
 
 

@@ -5,6 +5,7 @@ Must not know HTTP, nor how a process is ended beyond its signal.
 
 import asyncio
 import shutil
+from collections.abc import Callable
 
 from aiod import failpoints
 from aiod.config import Paths
@@ -41,6 +42,7 @@ class Remover:
         self._lifecycle = lifecycle
         self._execs = execs
         self.broken: set[str] = set()
+        self.forget_networks: Callable[[str], None] = lambda _: None
 
     async def remove(
         self, reference: str, *, force: bool = False, volumes: bool = False, link: bool = False
@@ -93,6 +95,7 @@ class Remover:
         failpoints.reach(REMOVED)
         self._directory.drop(entry.record)
         self._execs.forget(entry.record.id)
+        self.forget_networks(entry.record.id)
         for attachment in entry.pending:
             attachment.give_up()
         entry.announce("not-running", "next-exit", "removed")

@@ -26,6 +26,7 @@ from aiod.errors import ConflictError, InvalidParameterError
 from aiod.images.model import ContainerUse
 from aiod.images.service import ImageService
 from aiod.images.snapshots.choice import Snapshotters
+from aiod.networks.service import NetworkService
 from aiod.store.containers import ContainerRepository
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
@@ -46,11 +47,13 @@ class ContainerService:
         execs: ExecRepository,
         images: ImageService,
         volumes: VolumeService,
+        networks: NetworkService,
         template: ShimTemplate,
         events: EventLog,
         snapshotters: Snapshotters,
     ) -> None:
         self._repository = repository
+        self._networks = networks
         self._directory = directory = Directory()
         self.roots = roots = Roots(paths, images, snapshotters)
         self._lifecycle = Lifecycle(
@@ -61,6 +64,7 @@ class ContainerService:
         joiner = Joiner(paths, events, directory, looking)
         self.execs = Execs(paths, execs, events, directory, self._lifecycle)
         self._remover = Remover(paths, repository, directory, self._lifecycle, self.execs)
+        self._remover.forget_networks = networks.forget
         self._lifecycle.hooks.remove_ended = self._remover.remove_ended
         self._lifecycle.hooks.exec_noticed = self.execs.look
         self._lifecycle.hooks.settle_execs = self.execs.settle
@@ -69,7 +73,7 @@ class ContainerService:
         images.unknown_stacks = lambda: bool(self._remover.broken)
         self.list, self.get = looking.list, looking.get
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
-        self.create = Creator(paths, repository, images, directory, roots.default).create
+        self.create = Creator(paths, repository, images, networks, directory, roots.default).create
         self.remove = self._remover.remove
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize
@@ -79,6 +83,7 @@ class ContainerService:
         loaded = await self._repository.load_all()
         self._remover.broken = {container for container, _ in loaded.broken}
         await self.execs.load()
+        await self._networks.complete(loaded.records)
         await self._lifecycle.recover(loaded.records, self._remover.broken)
 
     async def close(self) -> None:

@@ -12,8 +12,10 @@ import msgspec
 
 from aiod.errors import ConflictError, NotFoundError
 from aiod.store import eventrows
+from aiod.store import networks as networkrows
 from aiod.store import volumes as volumerows
 from aiod.store.database import Database
+from aiod.store.networkrecords import EndpointRecord
 from aiod.store.records import ContainerRecord, EventRecord, VolumeRecord
 
 
@@ -50,12 +52,13 @@ class ContainerRepository:
         record: ContainerRecord,
         events: Iterable[EventRecord] = (),
         volumes: Iterable[VolumeRecord] = (),
+        endpoints: Iterable[EndpointRecord] = (),
     ) -> None:
-        """Add a record, and those of volumes made for it.
+        """Add a record, those of volumes made for it, and those of its ends of networks.
 
         Raises ConflictError if its name is taken.
         """
-        recorded, made = list(events), list(volumes)
+        recorded, made, ends = list(events), list(volumes), list(endpoints)
 
         async def work(connection: aiosqlite.Connection) -> None:
             await volumerows.insert_rows(connection, made)
@@ -66,6 +69,7 @@ class ContainerRepository:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (record.id, *_columns(record)),
             )
+            await networkrows.insert_endpoints(connection, ends)
             await eventrows.insert(connection, recorded)
 
         await self._database.transact(work)

@@ -43,4 +43,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             document TEXT NOT NULL
         ) STRICT""",
     ),
+    (
+        """CREATE TABLE networks (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            document TEXT NOT NULL
+        ) STRICT""",
+        # A network may go while containers that do not run are to join it: no reference.
+        """CREATE TABLE endpoints (
+            container_id TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+            network_id TEXT NOT NULL,
+            ipv4 TEXT,
+            ipv6 TEXT,
+            document TEXT NOT NULL,
+            PRIMARY KEY (container_id, network_id),
+            UNIQUE (network_id, ipv4),
+            UNIQUE (network_id, ipv6)
+        ) STRICT""",
+    ),
 )

@@ -1,5 +1,7 @@
 """The records that SQLite keeps: containers, execs, volumes and events, as frozen structs.
 
+Those of networks are in `networkrecords`.
+
 Owns their shapes only; must not know SQL, nor what a service does with them.
 """
 

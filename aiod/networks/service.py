@@ -1,0 +1,130 @@
+"""The verbs on networks, as the API and containers call them.
+
+Owns the putting together: each topic has a module of its own. Must not know HTTP, SQL, netlink,
+nor how a container is run.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Iterable
+
+from aiod.config import DaemonConfig
+from aiod.native.network.description import Sandbox
+from aiod.networks import model
+from aiod.networks.assigning import Assigner
+from aiod.networks.directory import Directory
+from aiod.networks.running import Running
+from aiod.networks.sandboxes import End
+from aiod.store.models import EndpointSettings
+from aiod.store.networkrecords import EndpointRecord, NetworkRecord
+from aiod.store.networks import NetworkRepository
+from aiod.store.records import ContainerRecord
+
+log = logging.getLogger(__name__)
+
+
+class NetworkService:
+    """All networks of one daemon."""
+
+    def __init__(self, config: DaemonConfig, repository: NetworkRepository, engine_id: str) -> None:
+        self._config = config
+        self._repository = repository
+        self._engine_id = engine_id
+        self._directory = Directory()
+        self._assigner = Assigner()
+        self.running = Running(repository, self._directory, self._assigner, config.table)
+        self.find, self.ends_on = self._directory.find, self._directory.ends_on
+
+    async def load(self) -> None:
+        """Take up what is on record; the built-in networks are always there."""
+        loaded = await self._repository.load_all()
+        for known, problem in loaded.broken:
+            log.warning("a record of %s's networks cannot be understood: %s", known, problem)
+        for network in loaded.networks:
+            self._take_up(network)
+        for name in model.BUILT_IN:
+            if self._directory.named(name) is None:
+                made = model.built_in(self._engine_id, name, self._config.bridge, time.time_ns())
+                await self._repository.insert(made)
+                self._take_up(made)
+        self._directory.put(loaded.endpoints)
+
+    def _take_up(self, network: NetworkRecord) -> None:
+        self._directory.add(network)
+        self._assigner.open(network)
+
+    def list(self) -> "Networks":
+        """All networks, in the order of their making."""
+        return sorted(self._directory.by_id.values(), key=lambda one: one.created_ns)
+
+    def endpoints(self, container_id: str) -> "Endpoints":
+        """A container's ends of networks, in the order in which they were joined."""
+        return self._directory.ends_of(container_id)
+
+    def ends(self, container_id: str) -> "Ends":
+        """What a running container has of networks; those of `none` and `host` aside."""
+        return self.running.ends(container_id)
+
+    def endpoints_of(self, record: ContainerRecord) -> tuple[EndpointRecord, ...]:
+        """The ends that a new container is to have, in the order in which it joins them.
+
+        They are inserted with its record; `add` takes them up then.
+        """
+        mode = record.network_mode
+        if mode.startswith("container:"):
+            return ()
+        asked = dict(record.networking.EndpointsConfig or {})
+        names = dict.fromkeys((mode, *asked))
+        return tuple(
+            self._endpoint(record, name, asked.get(name, EndpointSettings()), place)
+            for place, name in enumerate(names)
+        )
+
+    def _endpoint(
+        self, record: ContainerRecord, name: str, settings: EndpointSettings, place: int
+    ) -> EndpointRecord:
+        network = self._directory.find(name)
+        return EndpointRecord(record.id, network.id, network.name, settings, place)
+
+    async def complete(self, containers: Iterable[ContainerRecord]) -> None:
+        """Containers that were made before networks were on record get their ends."""
+        missing = [
+            end
+            for record in containers
+            if not self._directory.ends_of(record.id) and record.network_mode in model.BUILT_IN
+            for end in self.endpoints_of(record)
+        ]
+        if missing:
+            await self._repository.put(missing)
+            self._directory.put(missing)
+
+    def add(self, endpoints: Collection[EndpointRecord]) -> None:
+        """A container's ends are on disk."""
+        self._directory.put(endpoints)
+
+    def forget(self, container_id: str) -> None:
+        """A container's record is gone, and its ends' with it."""
+        self._directory.forget(container_id)
+
+    async def allocate(self, record: ContainerRecord) -> Sandbox | None:
+        """What a container that is about to run has of its networks, written down.
+
+        None for one that has no network namespace of its own. Raises AiodError, having given
+        nothing.
+        """
+        if record.network_mode == model.HOST or record.network_mode.startswith("container:"):
+            return None
+        return await self.running.allocate(record)
+
+    async def release(self, container_id: str) -> None:
+        """Take back what it had; it runs no more. Harmless where it has nothing."""
+        await self.running.release(container_id)
+
+    async def settle(self, running: Collection[str]) -> None:
+        """As the daemon starts: containers that run keep what they have, all else is free."""
+        await self.running.settle(running)
+
+
+Networks = list[NetworkRecord]
+Endpoints = list[EndpointRecord]
+Ends = list[End]
