@@ -3,14 +3,20 @@
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from aiod.errors import AiodError, InvalidParameterError
+from aiod.errors import AiodError, InternalError, InvalidParameterError
 from aiod.native.network.description import Port
-from aiod.networks import portviews
+from aiod.native.network.ruleset import NetworkRules
+from aiod.networks import model, portviews
 from aiod.networks.portrequests import ContainerPort, PortRequest, exposed, requested
 from aiod.networks.ports import HostPorts
-from aiod.store.models import ContainerConfig, HostConfig, PortBinding
+from aiod.networks.publishing import Publisher, rules_of
+from aiod.networks.sandboxes import End
+from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig, PortBinding
+from aiod.store.networkrecords import Assigned, EndpointRecord, NetworkRecord, PoolRecord
+from aiod.store.records import ContainerRecord
 
 ADDRESSES = ("172.17.0.2", "")
 WEB = ContainerPort(80)
@@ -203,3 +209,74 @@ def test_a_listing_shows_a_line_for_each_binding_and_each_exposed_port() -> None
         portviews.PortSummary(53, "udp"),
         portviews.PortSummary(80, "tcp", "0.0.0.0", 8080),
     ]
+
+
+def network(options: dict[str, str] | None = None, *, internal: bool = False) -> NetworkRecord:
+    pools = PoolRecord("172.18.0.0/16", gateway="172.18.0.1"), PoolRecord("fd01::/64")
+    return NetworkRecord(
+        "1" * 64, "net", 0, pools=pools, link="br-1", internal=internal, options=options or {}
+    )
+
+
+BOTH = ("172.18.0.0/16", "fd01::/64")
+
+
+@pytest.mark.parametrize(
+    ("record", "rules"),
+    [
+        (network(), NetworkRules("br-1", BOTH)),
+        (network(internal=True), NetworkRules("br-1", internal=True)),
+        (network({model.ICC: "false"}), NetworkRules("br-1", BOTH, apart=True)),
+        (network({model.MASQUERADE: "false"}), NetworkRules("br-1")),
+        (
+            network({model.GATEWAY_MODES[0]: "nat-unprotected"}),
+            NetworkRules("br-1", BOTH, open=True),
+        ),
+        (msgspec.structs.replace(network(), driver="macvlan"), None),
+    ],
+)
+def test_the_rules_are_told_what_a_network_asks(
+    record: NetworkRecord, rules: NetworkRules | None
+) -> None:
+    assert rules_of(record) == rules
+
+
+def end(options: dict[str, str] | None = None) -> End:
+    record = EndpointRecord("c", "1" * 64, "net")
+    return End(network(options), record, Assigned("e1", ipv4="172.18.0.2/16"))
+
+
+def container(*bindings: PortBinding) -> ContainerRecord:
+    return ContainerRecord(
+        id="c", name="web", created_ns=0, image_id="", image_name="", path="", args=(),
+        config=ContainerConfig(), host=HostConfig(PortBindings={"80/tcp": list(bindings)}),
+        networking=NetworkingConfig(), network_mode="net", layers=(), hostname="", log_path="",
+    )  # fmt: skip
+
+
+def test_a_container_publishes_by_the_end_that_has_the_gateway() -> None:
+    publisher = Publisher(HostPorts())
+    found = publisher.choose(container(PortBinding("", "8080")), end(), None)
+    assert [port.address for port in found] == ["172.18.0.2", "172.18.0.2"]
+    assert publisher.choose(container(PortBinding("", "8080")), None, None) == []
+
+
+def test_a_port_is_bound_where_its_network_says() -> None:
+    publisher = Publisher(HostPorts())
+    anywhere = {model.BINDING: "0.0.0.0"}
+    assert len(publisher.choose(container(PortBinding("", "80")), end(anywhere), None)) == 2
+    (port,) = publisher.choose(
+        container(PortBinding("", "80")), end({model.BINDING: "10.0.0.1"}), None
+    )
+    assert port.host_address == "10.0.0.1"
+
+
+def test_a_start_without_its_ports_names_the_endpoint() -> None:
+    publisher = Publisher(HostPorts())
+    publisher.choose(container(PortBinding("", "8080")), end(), None)
+    with pytest.raises(InternalError) as refused:
+        publisher.choose(container(PortBinding("", "8080")), end(), None)
+    assert str(refused.value) == (
+        "driver failed programming external connectivity on endpoint web (e1): "
+        "Bind for 0.0.0.0:8080 failed: port is already allocated"
+    )

@@ -29,37 +29,41 @@ _HEADER = struct.Struct("=IHHII")
 _FAMILY = struct.Struct("=BBH")
 _ERROR = 2
 _SECONDS = 10.0
+_PUBLISH = "publish ports"
 _RECEIVE = 1 << 16
 
 
 def publish(table: str, ports: Iterable[Port]) -> None:
-    """Have the host's ports lead to the container's. All or none; again is no error.
+    """Have the host's ports lead to the container's, whomever they led to. Again is no error.
 
     Raises NativeError, errno ENOENT if there is no such table.
     """
-    if mappings := _mappings(ports):
-        _commit(table, mappings, _NEW, "publish ports")
+    mappings = _mappings(ports)
+    try:
+        if mappings:
+            _commit(table, mappings, _NEW, _PUBLISH)
+    except NativeError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        _withdraw(table, mappings)
+        _commit(table, mappings, _NEW, _PUBLISH)
 
 
 def withdraw(table: str, ports: Iterable[Port]) -> None:
     """Take the elements of `ports` away, as many as are there. Raises NativeError."""
-    mappings = _mappings(ports)
+    if mappings := _mappings(ports):
+        _withdraw(table, mappings)
+
+
+def _withdraw(table: str, mappings: Sequence[Mapping]) -> None:
+    """All at once; one by one where one of several is not there."""
     try:
-        if mappings:
-            _commit(table, mappings, _DELETE, "withdraw ports")
+        _commit(table, mappings, _DELETE, "withdraw ports")
     except NativeError as error:
         if error.errno != errno.ENOENT:
             raise
         for one in mappings if len(mappings) > 1 else ():
-            _withdraw_one(table, one)
-
-
-def _withdraw_one(table: str, mapping: Mapping) -> None:
-    try:
-        _commit(table, [mapping], _DELETE, "withdraw ports")
-    except NativeError as error:
-        if error.errno != errno.ENOENT:
-            raise
+            _withdraw(table, [one])
 
 
 def _mappings(ports: Iterable[Port]) -> list[Mapping]:
