@@ -13,6 +13,8 @@ from tests.support import leaks, watched
 from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
 from tests.support.engine import Engine
+from tests.support.netns import Lan
+from tests.support.playground import Site
 
 _SCRATCH = pytest.StashKey[Path]()
 _LEAKED = pytest.StashKey[list[str]]()
@@ -111,3 +113,34 @@ def daemon(new_daemon: AiodDaemon) -> AiodDaemon:
     """A running daemon of the test's own."""
     new_daemon.start()
     return new_daemon
+
+
+@pytest.fixture(scope="session")
+def dockerd_site(scratch: Path) -> Iterator[Site]:
+    """One dockerd for the session on a machine of its own, with another host beside it."""
+    with Lan() as lan, Site(Dockerd(scratch / str(next(_numbers))), lan) as site:
+        for _ in _running(site.engine):
+            yield site
+
+
+@pytest.fixture(scope="session")
+def aiod_site(scratch: Path) -> Iterator[Site]:
+    """The same of aiod."""
+    with Lan() as lan, Site(AiodDaemon(scratch / str(next(_numbers))), lan) as site:
+        for _ in _running(site.engine):
+            yield site
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest) -> Site:
+    """The one of the engine chosen with --engine."""
+    chosen = request.getfixturevalue(f"{request.config.getoption('--engine')}_site")
+    assert isinstance(chosen, Site)
+    return chosen
+
+
+@pytest.fixture
+def own_site(new_daemon: AiodDaemon) -> Iterator[Site]:
+    """A daemon of the test's own, not yet started, on a machine of its own."""
+    with Lan() as lan, Site(new_daemon, lan) as site:
+        yield site

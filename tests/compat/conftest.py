@@ -1,19 +1,30 @@
-"""What tests of builds share: two engines with one base image, and a web server to fetch from."""
+"""What tests of builds and of networks share.
+
+Two engines with one base image and a web server to fetch from; a playground of networks.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.classicbuild import ground
+from tests.support import classicbuild
 from tests.support.engine import Engine
 from tests.support.layertars import layer, member
+from tests.support.playground import Playground, Site
 from tests.support.webserver import Page, serving
+
+
+@pytest.fixture
+def ground(site: Site) -> Iterator[Playground]:
+    """Networks and containers of the test's own."""
+    with Playground(site) as ground:
+        yield ground
 
 
 @pytest.fixture(scope="module")
 def builders(engine: Engine, dockerd: Engine) -> tuple[Engine, Engine]:
     """The engine under test, and dockerd; both have the base image."""
-    archive = ground()
+    archive = classicbuild.ground()
     for each in {engine, dockerd}:
         each.load(archive)
     return engine, dockerd

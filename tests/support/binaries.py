@@ -14,6 +14,10 @@ _PACKAGES = {
     "skopeo": "skopeo",
     "runc": "runc",
     "podman": "podman",
+    "dig": "bind9-dnsutils",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "nsenter": "util-linux",
     "systemd-analyze": "systemd",
     "systemd-socket-activate": "systemd",
 }

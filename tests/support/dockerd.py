@@ -1,6 +1,7 @@
 """dockerd beside aiod: the arbiter of how an Engine API answers.
 
-Its own directories, no bridge and no firewall rules, so that it touches nothing of the host.
+Its own directories, so that it touches nothing of the host. A bridge and rules only in a
+network namespace of its own.
 """
 
 import hashlib
@@ -10,6 +11,10 @@ from tests.support import mounts
 from tests.support.binaries import require
 from tests.support.engine import Engine, load_busybox
 from tests.support.processes import Identity, naming, send, wait_gone
+
+_NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
+# Its rules for IPv6 are experimental still in 20.10.
+_NETWORK = ("--ipv6", "--fixed-cidr-v6=fd00:17::/64", "--experimental", "--ip6tables")
 
 
 class Dockerd(Engine):
@@ -23,7 +28,7 @@ class Dockerd(Engine):
         return f"/aiod-peer-{hashlib.sha256(str(self.base).encode()).hexdigest()[:10]}"
 
     def command(self) -> list[str]:
-        """dockerd with private directories and no network."""
+        """dockerd with private directories."""
         return [
             require("dockerd"),
             *("--data-root", str(self.base / "data")),
@@ -31,9 +36,7 @@ class Dockerd(Engine):
             *("--pidfile", str(self.base / "pid")),
             *("--host", self.host),
             *("--cgroup-parent", self.cgroup),
-            "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
+            *(_NO_NETWORK if self.namespace is None else _NETWORK),
         ]
 
     def ensure_base(self) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from tests.support import rootfs
 from tests.support.binaries import require
 from tests.support.http import Api
+from tests.support.netns import Namespace
 from tests.support.notify import NotifySocket
 from tests.support.processes import Identity, mortal, send
 from tests.support.terminal import Terminal
@@ -28,7 +29,7 @@ class DaemonDiedError(Exception):
 
 
 class Engine(ABC):
-    """One daemon in directories of its own."""
+    """One daemon in directories of its own, and in `namespace` if that is set before its start."""
 
     name: str
 
@@ -38,6 +39,7 @@ class Engine(ABC):
         self.socket = base / "d.sock"
         self.log = base / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.namespace: Namespace | None = None
 
     @property
     def host(self) -> str:
@@ -70,7 +72,7 @@ class Engine(ABC):
         with NotifySocket(self.base / "n.sock") as notify, self.log.open("ab") as log:
             environment["NOTIFY_SOCKET"] = str(notify.path)
             self.process = subprocess.Popen(
-                mortal(self.command()),
+                mortal(self._command_there()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -78,6 +80,10 @@ class Engine(ABC):
                 start_new_session=True,
             )
             return notify.wait_ready(self.process)
+
+    def _command_there(self) -> list[str]:
+        command = self.command()
+        return command if self.namespace is None else self.namespace.inside(*command)
 
     def sigkill(self) -> None:
         """Kill the daemon alone, as the OOM killer would."""
