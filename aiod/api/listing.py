@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from aiod.api.params import Filters, boolean_filter
+from aiod.containers import mountplan
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.store.records import ContainerRecord, Status
 
@@ -120,8 +121,10 @@ def _ancestor(record: ContainerRecord, value: str) -> bool:
 
 
 def _volume(record: ContainerRecord, value: str) -> bool:
-    binds = (bind.split(":") for bind in record.host.Binds or ())
-    return any(value in parts[:2] for parts in binds)
+    """A volume's name, a bind's source, or a place in the container."""
+    return any(
+        value in (point.name, point.source, point.destination) for point in mountplan.points(record)
+    )
 
 
 def _ports(name: str, value: str) -> tuple[int, int, str]:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from aiod.config import Paths
+from aiod.containers import mountplan
+from aiod.store import records
 from aiod.store.models import ContainerConfig, HostConfig
 from aiod.store.records import ContainerRecord, RunState, Status
 from aiod.wire.times import rfc3339, span
@@ -83,6 +85,8 @@ class MountPoint(msgspec.Struct, frozen=True):
     Mode: str
     RW: bool
     Propagation: str
+    Name: str | msgspec.UnsetType = msgspec.UNSET
+    Driver: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class GraphDriver(msgspec.Struct, frozen=True):
@@ -204,35 +208,24 @@ def state_view(state: RunState) -> StateView:
     )
 
 
-def mount_points(host: HostConfig) -> list[MountPoint]:
-    """Binds and mounts, by where they appear in the container."""
-    points = [_bind(bind) for bind in host.Binds or ()]
-    for mount in host.Mounts or ():
-        options = mount.BindOptions
-        propagation = (options.Propagation if options else "") or "rprivate"
-        bind = mount.Type == "bind"
-        points.append(
-            MountPoint(
-                Type=mount.Type,
-                Source=mount.Source,
-                Destination=mount.Target,
-                Mode="",
-                RW=not mount.ReadOnly,
-                Propagation=propagation if bind else "",
-            )
-        )
-    return sorted(points, key=lambda point: point.Destination)
+def mount_points(record: ContainerRecord, paths: Paths) -> list[MountPoint]:
+    """What is mounted, by where it appears in the container."""
+    shown = [_mount_point(point, paths) for point in mountplan.points(record)]
+    return sorted(shown, key=lambda point: point.Destination)
 
 
-_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-
-
-def _bind(text: str) -> MountPoint:
-    source, _, rest = text.partition(":")
-    target, _, mode = rest.partition(":")
-    words = mode.split(",")
-    propagation = next((word for word in words if word in _PROPAGATIONS), "rprivate")
-    return MountPoint("bind", source, target, mode, "ro" not in words, propagation)
+def _mount_point(point: records.MountPoint, paths: Paths) -> MountPoint:
+    volume = point.kind == "volume"
+    return MountPoint(
+        Type=point.kind,
+        Source=str(paths.volume(point.name)) if volume else point.source,
+        Destination=point.destination,
+        Mode=point.mode,
+        RW=point.writable,
+        Propagation=point.propagation,
+        Name=point.name if volume else msgspec.UNSET,
+        Driver=point.driver if volume else msgspec.UNSET,
+    )
 
 
 class Renderer:
@@ -261,7 +254,7 @@ class Renderer:
             ExecIDs=exec_ids or None,
             HostConfig=record.host,
             GraphDriver=self._graph(record),
-            Mounts=mount_points(record.host),
+            Mounts=mount_points(record, self._paths),
             Config=record.config,
             NetworkSettings=NetworkSettings(self._networks(record), self._sandbox(record.state)),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
@@ -283,7 +276,7 @@ class Renderer:
             Status=status_text(record.state, now_ns),
             HostConfig=HostSummary(record.network_mode),
             NetworkSettings=NetworkSummary(self._networks(record)),
-            Mounts=mount_points(record.host),
+            Mounts=mount_points(record, self._paths),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
             SizeRootFs=sizes.total if sizes else msgspec.UNSET,
         )

@@ -97,7 +97,7 @@ class BuildContainers:
     async def _remove(self, made: list[str]) -> None:
         for container in made:
             with contextlib.suppress(NotFoundError):
-                await to_end(self._containers.remove(container, force=True))
+                await to_end(self._containers.remove(container, force=True, volumes=True))
 
     async def run(self, container: str, output: Output) -> int:
         """Start it and pass its output on; returns its exit code."""
@@ -144,4 +144,4 @@ async def remove_left(containers: ContainerService, builds: Iterable[str]) -> No
     for record in containers.list():
         if (record.config.Labels or {}).get(LABEL) in dead:
             with contextlib.suppress(NotFoundError):
-                await containers.remove(record.id, force=True)
+                await containers.remove(record.id, force=True, volumes=True)

@@ -5,14 +5,13 @@ container is made.
 """
 
 import os
-import posixpath
 import re
 import secrets
 from collections.abc import Iterable
 
 import msgspec
 
-from aiod.containers import limits, networking, resources, security
+from aiod.containers import limits, mountrequests, networking, resources, security
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
@@ -36,19 +35,16 @@ _GRANTED = frozenset(
         "ConsoleSize", "ContainerIDFile", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus",
         "CpusetMems", "DeviceCgroupRules", "Devices", "GroupAdd", "LogConfig", "MaskedPaths",
         "Memory",
-        "MemoryReservation", "MemorySwap", "MemorySwappiness", "NanoCpus", "NetworkMode",
+        "MemoryReservation", "MemorySwap", "MemorySwappiness", "Mounts", "NanoCpus", "NetworkMode",
         "OomKillDisable", "OomScoreAdj", "PidsLimit", "Privileged", "ReadonlyPaths",
         "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs", "Ulimits",
+        "VolumeDriver", "VolumesFrom",
     }
 )  # fmt: skip
 _HARMLESS = {
     "IpcMode": ("", "private"), "CgroupnsMode": ("", "private", "host"), "PidMode": ("",),
     "UTSMode": ("",), "UsernsMode": ("", "host"), "Isolation": ("", "default"),
     "Runtime": ("", "aiod"), "Cgroup": ("",), "Init": (None, False),
-}  # fmt: skip
-_BIND_WORDS = {
-    "ro": "access", "rw": "access", "z": "label", "Z": "label",
-    **dict.fromkeys(("rprivate", "private", "rslave", "slave", "rshared", "shared"), "propagation"),
 }  # fmt: skip
 _CONFIG_REFUSED = ("Healthcheck", "MacAddress", "NetworkDisabled")
 _NO_HEALTHCHECK: tuple[list[str] | None, ...] = (["NONE"], [], None)
@@ -103,7 +99,7 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     _check_policy(host)
     _check_capabilities(host)
     check_console(host.ConsoleSize)
-    _check_mounts(host)
+    mountrequests.check(host)
     _check_endpoints(host, networking)
 
 
@@ -150,56 +146,7 @@ def _check_config(config: ContainerConfig) -> None:
             raise UnsupportedError(f"{name} is not supported by aiod yet")
     if config.StopSignal:
         signal_number(config.StopSignal)
-    if config.Volumes:
-        raise UnsupportedError("Volumes is not supported by aiod yet")
     _check_directory(config.WorkingDir)
-
-
-def check_bind(bind: str) -> tuple[str, str, tuple[str, ...]]:
-    """Source, target and options of one of `Binds`. Raises for what is not an absolute bind."""
-    parts = bind.split(":")
-    invalid = f"invalid volume specification: '{bind}'"
-    if len(parts) > 3 or not all(parts[:2]):
-        raise InvalidParameterError(invalid)
-    source, target = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
-    if not target.startswith("/"):
-        raise InvalidParameterError(
-            f'{invalid}: invalid mount config for type "bind": '
-            f"invalid mount path: '{target}' mount path must be absolute"
-        )
-    if posixpath.normpath(target) in ("/", "//"):
-        raise InvalidParameterError(
-            f'{invalid}: invalid mount config for type "bind": '
-            "invalid specification: destination can't be '/'"
-        )
-    options = _bind_options(parts[2]) if len(parts) == 3 else ()
-    if not source.startswith("/"):
-        _check_volume_name(source)
-        raise UnsupportedError(f"HostConfig.Binds: {bind!r}: volumes are not supported by aiod yet")
-    return source, target, options
-
-
-def _bind_options(mode: str) -> tuple[str, ...]:
-    """The words of a bind's mode, at most one of each kind."""
-    options = tuple(mode.split(","))
-    kinds = [_BIND_WORDS.get(option) for option in options]
-    if None in kinds or len(set(kinds)) != len(kinds):
-        raise InvalidParameterError(f"invalid mode: {mode}")
-    return options
-
-
-def _check_volume_name(name: str) -> None:
-    if len(name) == 1:
-        raise InvalidParameterError(
-            f"create {name}: volume name is too short, "
-            "names should be at least two alphanumeric characters"
-        )
-    if name and not _NAME.match(name):
-        raise InvalidParameterError(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
-            "If you intended to pass a host directory, use absolute path"
-        )
 
 
 def _check_log(settings: LogSettings) -> None:
@@ -213,20 +160,6 @@ def _check_log(settings: LogSettings) -> None:
             raise InvalidParameterError(f"unknown log opt '{name}' for {driver} log driver")
         elif not re.fullmatch("[1-9][0-9]{0,5}", value):
             raise InvalidParameterError(f"max-file cannot be less than 1: '{value}'")
-
-
-def _check_mounts(host: HostConfig) -> None:
-    """Every place at most once, and all of them absolute."""
-    targets = [posixpath.normpath(check_bind(bind)[1]) for bind in host.Binds or ()]
-    for target in host.Tmpfs or ():
-        if not target.startswith("/"):
-            raise InvalidParameterError(
-                f"invalid mount path: '{target}' mount path must be absolute"
-            )
-        targets.append(posixpath.normpath(target))
-    for target in targets:
-        if targets.count(target) > 1:
-            raise InvalidParameterError(f"Duplicate mount point: {target}")
 
 
 def _check_endpoints(host: HostConfig, networking: NetworkingConfig) -> None:

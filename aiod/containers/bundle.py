@@ -4,13 +4,14 @@ Owns what a container sees by default, which is what Docker's sees: mounts, devi
 capabilities and limits. Must not know how it is carried out.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from aiod.containers import devices, networking, propagation, resources, security
-from aiod.containers.admission import check_bind
+from aiod.config import Paths
+from aiod.containers import devices, mountplan, networking, resources, security
 from aiod.containers.identity import Identity
 from aiod.native import capabilities, seccomp, spec
 from aiod.store.models import ExecConfig, HostConfig
@@ -32,16 +33,18 @@ MASKED = (
 )  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NOTHING = ("nosuid", "noexec", "nodev")
-_PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
+_BELOW_DEV = ("/dev/pts", "/dev/mqueue")
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """What a bundle stands on: the mounts that make its root, the directory of its files below
-    `/etc`, and the network namespace that it joins, empty for one of its own or the host's."""
+    `/etc`, the daemon's directories, and the network namespace that it joins, empty for one of
+    its own or the host's."""
 
     root: tuple[spec.Mount, ...]
     etc: Path
+    paths: Paths
     joined: str = ""
 
 
@@ -55,7 +58,7 @@ def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.S
         root=spec.Root("rootfs", record.host.ReadonlyRootfs),
         hostname=record.hostname,
         domainname=record.config.Domainname,
-        mounts=(*places.root, *_mounts(record.host, places)),
+        mounts=(*places.root, *_mounts(record, places)),
         linux=_linux(record, places.joined),
     )
 
@@ -143,7 +146,7 @@ def environment(record: ContainerRecord, identity: Identity) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in found.items())
 
 
-def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
+def _common(host: HostConfig, places: Places) -> list[spec.Mount]:
     shm = f"size={host.ShmSize or _SHM}"
     read_only = () if host.Privileged else ("ro",)
     mounts = [
@@ -159,20 +162,21 @@ def _mounts(host: HostConfig, places: Places) -> list[spec.Mount]:
     for name in ETC_FILES:
         options = ("rbind", "rprivate")
         mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.etc / name), options))
-    for text in host.Binds or ():
-        source, target, words = check_bind(text)
-        propagation.check(source, words)
-        # What is mounted below a read-only bind is read-only too, as Docker has it since 25.
-        kept = tuple("rro" if w == "ro" else w for w in words if w == "ro" or w in _PROPAGATION)
-        if not _PROPAGATION & set(kept):
-            kept += ("rprivate",)
-        mounts.append(spec.Mount(target, "bind", source, ("rbind", *kept)))
-    tmpfs = host.Tmpfs if isinstance(host.Tmpfs, dict) else {}
-    for target, words_ in tmpfs.items():
-        mounts.append(
-            spec.Mount(target, "tmpfs", "tmpfs", (*_NOTHING, *filter(None, words_.split(","))))
-        )
-    return sorted(mounts, key=lambda mount: mount.destination.count("/"))
+    return mounts
+
+
+def _mounts(record: ContainerRecord, places: Places) -> list[spec.Mount]:
+    """What was asked for, and what every container has elsewhere; outer places first."""
+    wanted = mountplan.mounts(record, places.paths)
+    taken = {mount.destination for mount in wanted}
+    others = [one for one in _common(record.host, places) if not _covered(one, taken)]
+    return sorted([*others, *wanted], key=lambda mount: mount.destination.count("/"))
+
+
+def _covered(mount: spec.Mount, taken: Set[str]) -> bool:
+    """Whether a client's own mount is there instead; its own `/dev` has all but what is shared."""
+    place = mount.destination
+    return place in taken or ("/dev" in taken and place in _BELOW_DEV)
 
 
 def _cgroup_access(host: HostConfig) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.containers import admission, bundle, resources
+from aiod.containers import admission, bundle, mountchoice, resources
 from aiod.containers import networking as networks
 from aiod.containers.entries import Directory
 from aiod.containers.happenings import event
 from aiod.containers.merge import command_of, merged
+from aiod.containers.mountrequests import MountRequest
+from aiod.containers.roots import Roots
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.config import RunConfig
 from aiod.images.model import ImageRecord
@@ -35,6 +38,9 @@ from aiod.store.models import (
     RestartSettings,
 )
 from aiod.store.records import ContainerRecord
+from aiod.volumes import happenings as volume_events
+from aiod.volumes.model import Request
+from aiod.volumes.service import VolumeService
 
 DIRECTORY_MADE = failpoints.declare("create.directory-made")
 CREATED = failpoints.declare("create.recorded")
@@ -57,15 +63,17 @@ class Creator:
         repository: ContainerRepository,
         images: ImageService,
         networks: NetworkService,
+        volumes: VolumeService,
         directory: Directory,
-        snapshotter: str,
+        roots: Roots,
     ) -> None:
         self._paths = paths
         self._repository = repository
         self._images = images
         self._networks = networks
         self._directory = directory
-        self._snapshotter = snapshotter
+        self._volumes = volumes
+        self._roots = roots
 
     async def create(
         self,
@@ -120,6 +128,8 @@ class Creator:
         warnings += _unlike(run)
         config = merged(config, run)
         path, args = command_of(config)
+        chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
+        await asyncio.to_thread(mountchoice.check_sources, chosen)
         made = admission.new_id()
         fallback = os.uname().nodename if mode == "host" else made[:12]
         config = msgspec.structs.replace(config, Hostname=config.Hostname or fallback)
@@ -139,30 +149,41 @@ class Creator:
             layers=tuple(layer.chain_id for layer in image.layers),
             hostname=config.Hostname,
             log_path=str(own / f"{made}-json.log"),
-            snapshotter=self._snapshotter,
+            snapshotter=self._roots.default,
+            mounts=tuple(one.point for one in chosen),
         )
-        await self._make(record, own)
+        await self._make(record, own, chosen)
         return Created(made, warnings)
 
-    async def _make(self, record: ContainerRecord, own: Path) -> None:
+    async def _make(
+        self, record: ContainerRecord, own: Path, chosen: Sequence[MountRequest]
+    ) -> None:
         ends = self._networks.endpoints_of(record)
         await asyncio.to_thread(own.mkdir, 0o710)
         failpoints.reach(DIRECTORY_MADE)
         try:
-            await self._repository.insert(record, (event(record, "create"),), endpoints=ends)
+            volumes = await asyncio.to_thread(self._wanted_volumes, record, chosen)
+            async with self._volumes.ready(volumes) as made:
+                events = [*volume_events.created(made), event(record, "create")]
+                await self._repository.insert(record, events, endpoints=ends, volumes=made)
+                failpoints.reach(CREATED)
+                await self._volumes.settle(made)
+                self._networks.add(ends)
+                self._directory.add(record)
         except BaseException:
-            await asyncio.to_thread(shutil.rmtree, own, True)
+            if record.id not in self._directory.by_id:
+                await asyncio.to_thread(shutil.rmtree, own, True)
             raise
-        failpoints.reach(CREATED)
-        self._networks.add(ends)
-        self._directory.add(record)
+
+    def _wanted_volumes(
+        self, record: ContainerRecord, chosen: Sequence[MountRequest]
+    ) -> list[Request]:
+        return mountchoice.volumes(chosen, self._roots.views(record)) if chosen else []
 
 
 def _unlike(image: RunConfig) -> tuple[str, ...]:
     """What the image asks for and will not get."""
     found: tuple[str, ...] = ()
-    if image.volumes:
-        found += ("the image's volumes are kept in the container: aiod has no volumes yet",)
     probe = image.healthcheck.test if image.healthcheck else None
     if probe and probe != ["NONE"]:
         found += ("the image's health check is not run: aiod has no health checks yet",)

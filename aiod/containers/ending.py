@@ -29,6 +29,8 @@ from aiod.shim import protocol
 from aiod.store.records import ContainerRecord, EventRecord, Status
 from aiod.tasks import restart
 from aiod.tasks.shim_client import ShimFiles, read_state
+from aiod.volumes.active import Active
+from aiod.volumes.happenings import unmounted
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Endings:
         remnants: Remnants,
         restarter: Restarter,
         placer: Placer,
+        volumes: Active,
         hooks: Hooks,
     ) -> None:
         self._paths = paths
@@ -60,6 +63,7 @@ class Endings:
         self._remnants = remnants
         self._restarter = restarter
         self._placer = placer
+        self._volumes = volumes
         self._hooks = hooks
 
     def watch(self, entry: Entry) -> None:
@@ -163,6 +167,7 @@ class Endings:
             log.error("container %s: its execs: %s", container_id[:12], error.message)
         await asyncio.to_thread(self._remnants.remove_cgroup, container_id)
         await asyncio.to_thread(self._remnants.remove_run_directory, container_id)
+        await self._volumes.release(container_id)
 
 
 def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) -> Change:
@@ -177,6 +182,7 @@ def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) 
     state = msgspec.structs.replace(record.state, **fields)
     happened: list[str | EventRecord] = ["oom"] if ended.oom_killed else []
     happened.append(died(msgspec.structs.replace(record, state=state)))
+    happened += unmounted(record.id, record.mounts)
     again = restart.retry(record.host.RestartPolicy, state)
     if again is None:
         return Change(Move.EXIT, tuple(happened), {**fields, "next_restart_ns": 0})

@@ -28,14 +28,39 @@ def read(directories: Iterable[Path], path: str, largest: int) -> bytes | None:
         return None
 
 
+def directories(layers: Iterable[Path], path: str) -> list[Path]:
+    """The directories that, stacked, show the one at `path`, upper first; none if it is not there.
+
+    Blocking. Raises NotADirectoryError for what is something else.
+    """
+    try:
+        return [Path(place) for place in _Walk(layers).find_directory(path)]
+    except FileNotFoundError:
+        return []
+
+
 class _Walk:
     """One look-up; each place is a list of the directories that show there, upper first."""
 
     def __init__(self, directories: Iterable[Path]) -> None:
         self._places = [[os.path.realpath(directory) for directory in directories]]
 
+    def find_directory(self, path: str) -> list[str]:
+        """The places of a directory. Raises FileNotFoundError and NotADirectoryError."""
+        if self._end(path) is not None:
+            raise NotADirectoryError(path)
+        return self._places[-1]
+
     def find(self, path: str) -> str | None:
-        """Where the file is. Raises FileNotFoundError."""
+        """Where the file is; None for what is no file. Raises FileNotFoundError."""
+        end = self._end(path)
+        if end is None:
+            return None
+        found, mode, last = end
+        return found if last and stat.S_ISREG(mode) else None
+
+    def _end(self, path: str) -> tuple[str, int, bool] | None:
+        """What on the way is no directory, its mode, and whether nothing was to come after it."""
         parts = deque(_parts(path))
         links = 0
         while parts:
@@ -50,7 +75,7 @@ class _Walk:
             elif stat.S_ISDIR(mode):
                 self._enter(name)
             else:
-                return found if stat.S_ISREG(mode) and not parts else None
+                return found, mode, not parts
         return None
 
     def _follow(self, target: str, parts: "deque[str]") -> None:

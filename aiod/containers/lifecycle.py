@@ -28,6 +28,7 @@ from aiod.shim import protocol
 from aiod.store.containers import ContainerRepository
 from aiod.store.records import ContainerRecord, Status
 from aiod.tasks.shim_client import ExitListener, ShimTemplate
+from aiod.volumes.active import Active
 
 
 class Lifecycle:
@@ -39,6 +40,7 @@ class Lifecycle:
         config: DaemonConfig,
         repository: ContainerRepository,
         roots: Roots,
+        volumes: Active,
         template: ShimTemplate,
         directory: Directory,
         networks: Networks,
@@ -50,11 +52,18 @@ class Lifecycle:
         self.preparer = Preparer(paths, config, roots)
         self.placer = Placer(directory, networks)
         self._starter = Starter(
-            paths, self.ledger, self.preparer, self.placer, template, self.remnants
+            paths, self.ledger, self.preparer, self.placer, volumes, template, self.remnants
         )
         restarter = Restarter(self.ledger, self.tasks, self._starter.start)
         endings = Endings(
-            paths, self.ledger, self.tasks, self.remnants, restarter, self.placer, self.hooks
+            paths,
+            self.ledger,
+            self.tasks,
+            self.remnants,
+            restarter,
+            self.placer,
+            volumes,
+            self.hooks,
         )
         self._starter.watchers = Watchers(endings.watch, endings.remove_if_passing)
         self.stopper = Stopper(self.ledger, self.remnants, restarter)

@@ -29,6 +29,7 @@ def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
         User=asked.User or image.user,
         WorkingDir=asked.WorkingDir or image.working_dir,
         ExposedPorts={**(image.exposed_ports or {}), **(asked.ExposedPorts or {})} or msgspec.UNSET,
+        Volumes={**(image.volumes or {}), **(asked.Volumes or {})} or None,
         Labels={**(image.labels or {}), **(asked.Labels or {})},
         StopSignal=stop or image.stop_signal or msgspec.UNSET,
     )

@@ -3,17 +3,14 @@
 Owns the files; what is in `config.json` is `bundle`'s. Blocking; must not know records' states.
 """
 
-import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from aiod.containers import bundle, identity, networking
+from aiod.containers import bundle, identity, mountplan, networking
 from aiod.containers.networking import Place
 from aiod.containers.roots import Roots
 from aiod.containers.units import size_of
-from aiod.errors import InternalError
 from aiod.shim import protocol
 from aiod.store.models import ExecConfig
 from aiod.store.records import ContainerRecord
@@ -38,7 +35,7 @@ class Preparer:
         shutil.rmtree(run, ignore_errors=True)
         for made in (own, run / protocol.ROOTFS_DIRECTORY):
             made.mkdir(parents=True, exist_ok=True)
-        make_bind_sources(record.host.Binds or ())
+        mountplan.make_sources(mountplan.points(record))
         etc = own
         if place.host_of is None:
             _write_etc(own, record)
@@ -47,9 +44,8 @@ class Preparer:
         root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
         run_as = networking.as_joined(record, place)
-        container = bundle.build(
-            run_as, who, bundle.Places(root, etc, networking.joined_path(place))
-        )
+        places = bundle.Places(root, etc, self._paths, networking.joined_path(place))
+        container = bundle.build(run_as, who, places)
         bundle.write(container, run, protocol.CONFIG_FILE)
         _write_network(record, run, place)
         protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, place, start))
@@ -99,24 +95,6 @@ def _log(record: ContainerRecord) -> protocol.LogConfig:
     size, files = ("20m", "5") if driver == "local" else ("", "1")
     size, files = settings.get("max-size", size), settings.get("max-file", files)
     return protocol.LogConfig(driver, record.log_path, size_of(size), int(files))
-
-
-def make_bind_sources(binds: Iterable[str]) -> None:
-    """Make the missing sources of `SOURCE:TARGET` binds, as directories, which Docker does too.
-
-    Raises InternalError.
-    """
-    for bind in binds:
-        source = bind.partition(":")[0]
-        if os.path.lexists(source):
-            continue
-        try:
-            Path(source).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InternalError(
-                f"error while creating mount source path '{source}': "
-                f"mkdir {error.filename}: {(error.strerror or '').lower()}"
-            ) from error
 
 
 def _write_etc(own: Path, record: ContainerRecord) -> None:

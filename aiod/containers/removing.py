@@ -18,6 +18,8 @@ from aiod.containers.states import Move
 from aiod.errors import ConflictError, NotFoundError, UnsupportedError
 from aiod.store.containers import ContainerRepository
 from aiod.store.records import Status
+from aiod.volumes.happenings import destroyed
+from aiod.volumes.service import VolumeService
 
 REMOVE_INTENT = failpoints.declare("remove.intent-written")
 MARKED = failpoints.declare("remove.marked")
@@ -32,12 +34,14 @@ class Remover:
         self,
         paths: Paths,
         repository: ContainerRepository,
+        volumes: VolumeService,
         directory: Directory,
         lifecycle: Lifecycle,
         execs: Execs,
     ) -> None:
         self._paths = paths
         self._repository = repository
+        self._volumes = volumes
         self._directory = directory
         self._lifecycle = lifecycle
         self._execs = execs
@@ -58,14 +62,14 @@ class Remover:
         if force and entry.verb.locked():
             # Whoever holds it may be waiting for the end, for ever if a stop was told so.
             await self._lifecycle.stopper.kill_for_removal(entry)
-        await self._lifecycle.tasks.whole(self._remove_unless_busy(entry, force))
+        await self._lifecycle.tasks.whole(self._remove_unless_busy(entry, force, volumes))
 
-    async def _remove_unless_busy(self, entry: Entry, force: bool) -> None:
+    async def _remove_unless_busy(self, entry: Entry, force: bool, volumes: bool) -> None:
         async with entry.verb:
             if entry.record.id not in self._directory.by_id:
                 raise NotFoundError(f"No such container: {entry.record.id}")
             _refuse_busy(entry, force)  # it may have been started meanwhile
-            await self._remove(entry)
+            await self._remove(entry, volumes)
 
     async def _remove_broken(self, container_id: str) -> None:
         await self._repository.delete(container_id)
@@ -76,12 +80,14 @@ class Remover:
         """Remove what was to live only as long as it ran."""
         async with entry.verb:
             if entry.record.id in self._directory.by_id:
-                await self._remove(entry)
+                await self._remove(entry, False)
 
-    async def _remove(self, entry: Entry) -> None:
+    async def _remove(self, entry: Entry, volumes: bool) -> None:
+        """With its unnamed volumes if that is asked for, or was; passing ones are always so."""
         restarting.cancel(entry)
         ledger = self._lifecycle.ledger
-        await ledger.change(entry, Move.BEGIN_REMOVE, manually_stopped=True)
+        volumes = volumes or entry.record.state.remove_volumes or entry.record.host.AutoRemove
+        await ledger.change(entry, Move.BEGIN_REMOVE, manually_stopped=True, remove_volumes=volumes)
         failpoints.reach(REMOVE_INTENT)
         await self._lifecycle.stopper.kill_for_removal(entry)
         if entry.run is not None:
@@ -91,14 +97,23 @@ class Remover:
         own = self._paths.container(entry.record.id)
         await asyncio.to_thread(shutil.rmtree, own, True)
         failpoints.reach(FILES_REMOVED)
-        await self._repository.delete(entry.record.id, (event(entry.record, "destroy"),))
-        failpoints.reach(REMOVED)
-        self._directory.drop(entry.record)
+        await self._forget(entry)
         self._execs.forget(entry.record.id)
         self.forget_networks(entry.record.id)
         for attachment in entry.pending:
             attachment.give_up()
         entry.announce("not-running", "next-exit", "removed")
+
+    async def _forget(self, entry: Entry) -> None:
+        """The record goes, and in one transaction with it those of its volumes that go, too."""
+        record = entry.record
+        own = [point.name for point in record.mounts if point.anonymous]
+        names = own if record.state.remove_volumes else []
+        async with self._volumes.leaving(names, record.id) as leaving:
+            events = [*destroyed(leaving), event(record, "destroy")]
+            await self._repository.delete(record.id, events, leaving)
+            failpoints.reach(REMOVED)
+            self._directory.drop(record)
 
 
 def _refuse_busy(entry: Entry, force: bool) -> None:

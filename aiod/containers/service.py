@@ -4,7 +4,8 @@ Owns the putting together: each topic has a module of its own, and starts, ends 
 are `lifecycle`'s. Must not know HTTP, SQL or system calls.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -30,6 +31,7 @@ from aiod.networks.service import NetworkService
 from aiod.store.containers import ContainerRepository
 from aiod.store.events import EventLog
 from aiod.store.execs import ExecRepository
+from aiod.store.records import ContainerRecord
 from aiod.tasks.shim_client import ShimTemplate
 from aiod.volumes.service import VolumeService
 
@@ -54,26 +56,29 @@ class ContainerService:
     ) -> None:
         self._repository = repository
         self._networks = networks
+        self._volumes = volumes
         self._directory = directory = Directory()
         self.roots = roots = Roots(paths, images, snapshotters)
         self._lifecycle = Lifecycle(
-            paths, config, repository, roots, template, directory, NoNetworks()
+            paths, config, repository, roots, volumes.active, template, directory, NoNetworks()
         )
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
         joiner = Joiner(paths, events, directory, looking)
         self.execs = Execs(paths, execs, events, directory, self._lifecycle)
-        self._remover = Remover(paths, repository, directory, self._lifecycle, self.execs)
+        self._remover = Remover(paths, repository, volumes, directory, self._lifecycle, self.execs)
         self._remover.forget_networks = networks.forget
         self._lifecycle.hooks.remove_ended = self._remover.remove_ended
         self._lifecycle.hooks.exec_noticed = self.execs.look
         self._lifecycle.hooks.settle_execs = self.execs.settle
+        volumes.references = self._references
+        volumes.unknown_references = lambda: bool(self._remover.broken)
         images.uses = self._uses
         images.stacks = self._stacks
         images.unknown_stacks = lambda: bool(self._remover.broken)
         self.list, self.get = looking.list, looking.get
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
-        self.create = Creator(paths, repository, images, networks, directory, roots.default).create
+        self.create = Creator(paths, repository, images, networks, volumes, directory, roots).create
         self.remove = self._remover.remove
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize
@@ -85,6 +90,21 @@ class ContainerService:
         await self.execs.load()
         await self._networks.complete(loaded.records)
         await self._lifecycle.recover(loaded.records, self._remover.broken)
+
+        await self._volumes.active.recover(
+            lambda: self._references(lambda record: record.state.status in RUNNING)
+        )
+
+    def _references(
+        self, chosen: Callable[[ContainerRecord], bool] = lambda record: True
+    ) -> Mapping[str, Sequence[str]]:
+        """Which volumes the containers have."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for entry in self._directory.by_id.values():
+            if chosen(entry.record):
+                for name in {point.name for point in entry.record.mounts if point.name}:
+                    found[name].append(entry.record.id)
+        return found
 
     async def close(self) -> None:
         """Stop watching; containers go on."""

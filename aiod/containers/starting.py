@@ -33,6 +33,8 @@ from aiod.native.errors import NativeError
 from aiod.store.records import ContainerRecord, Status
 from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import ShimTemplate, Spawned, SpawnError
+from aiod.volumes.active import Active
+from aiod.volumes.happenings import mounted
 
 INTENT = failpoints.declare("start.intent-written")
 PLACED = failpoints.declare("start.network-allocated")
@@ -60,6 +62,7 @@ class Starter:
         ledger: Ledger,
         preparer: Preparer,
         placer: Placer,
+        volumes: Active,
         template: ShimTemplate,
         remnants: Remnants,
     ) -> None:
@@ -67,6 +70,7 @@ class Starter:
         self._ledger = ledger
         self._preparer = preparer
         self._placer = placer
+        self._volumes = volumes
         self._template = template
         self._remnants = remnants
         self._boot = proc.boot_id()
@@ -112,6 +116,7 @@ class Starter:
 
     async def _spawn_for(self, entry: Entry, pending: list[Attachment]) -> Spawned:
         record = entry.record
+        await self._volumes.use({one.name for one in record.mounts if one.name}, record.id)
         place = await self._placer.place(record)
         failpoints.reach(PLACED)
         await asyncio.to_thread(self._preparer.write_bundle, record, place, start=not pending)
@@ -136,6 +141,7 @@ class Starter:
             await asyncio.to_thread(self._remnants.remove_cgroup, entry.record.id)
             await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
             await self._placer.release(entry.record)
+            await self._volumes.release(entry.record.id)
             raise
 
     async def running(self, entry: Entry, spawned: Spawned) -> None:
@@ -144,7 +150,7 @@ class Starter:
         await self._ledger.change(
             entry,
             Move.START,
-            ("start",),
+            (*mounted(entry.record.id, entry.record.mounts), "start"),
             pid=spawned.init_pid,
             pid_start=spawned.init_start,
             shim_pid=spawned.shim_pid,
@@ -167,6 +173,7 @@ class Starter:
             told = f"failed to create task for container: {_command_error(entry.record, error)}"
         await asyncio.to_thread(self._remnants.remove_run_directory, entry.record.id)
         await self._placer.release(entry.record)
+        await self._volumes.release(entry.record.id)
         await self._ledger.change(
             entry, Move.FAIL_START, exit_code=code, error=told, next_restart_ns=0
         )

@@ -191,8 +191,10 @@ class Builder:
 
     def _bind(self, source: str, destination: str, options: mountoptions.MountOptions) -> Step:
         path = str(self._bundle / source)
+        part = dict(options.data).get("subpath") or ""
+        shown = f"{path}/{part}" if part else path
         return Step(
-            Op.BIND, f'bind "{path}" on "{destination}"', destination, path,
+            Op.BIND, f'bind "{shown}" on "{destination}"', destination, path, part,
             flags=_bind_flags(options) | self._prepared("bind") | _peer(options),
             set=options.set, clear=options.clear, propagation=options.propagation,
         )  # fmt: skip

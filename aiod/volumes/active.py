@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 
 from aiod import failpoints
@@ -16,6 +16,7 @@ from aiod.config import Paths
 from aiod.errors import AiodError, InternalError
 from aiod.store.records import VolumeRecord
 from aiod.volumes import copyup, mounting
+from aiod.volumes.model import References
 from aiod.volumes.users import Users
 
 log = logging.getLogger(__name__)
@@ -73,21 +74,22 @@ class Active:
         finally:
             await asyncio.to_thread(mounting.unmount, target)
 
-    async def recover(self, running: Mapping[str, Sequence[str]]) -> None:
-        """Take up those of running containers (ids by volume), and take the others away.
+    async def recover(self, running: Callable[[], References]) -> None:
+        """Take up those of running containers, and take the others away.
 
         A mount that is missing is made again: whoever starts next shall find it.
         """
-        for name in list(self._records):
-            if not is_mount(self._records[name]):
-                continue
+        for name in [name for name, record in self._records.items() if is_mount(record)]:
             async with self._users.alone((name,)):
-                if users := running.get(name):
-                    self._running[name] = set(users)
-                    with contextlib.suppress(AiodError):
-                        await self._mount(name)
-                else:
+                # Asked here: a container may have ended, or have been started, meanwhile.
+                users = self._running[name]
+                users.update(running().get(name, ()))
+                if not users:
+                    del self._running[name]
                     await self._unmount(name)
+                    continue
+                with contextlib.suppress(AiodError):
+                    await self._mount(name)
 
     async def _mount(self, name: str) -> None:
         record = self._records.get(name)

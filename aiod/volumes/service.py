@@ -100,8 +100,7 @@ class VolumeService:
     async def _create(self, request: Request) -> VolumeRecord:
         async with self.ready((request,)) as volumes:
             if volumes:
-                events = [happenings.event(one.name, "create") for one in volumes]
-                await self._repository.insert(volumes, events)
+                await self._repository.insert(volumes, happenings.created(volumes))
                 await self.settle(volumes)
             return self._records[request.name]
 
@@ -176,11 +175,14 @@ class VolumeService:
             self._directories.unstage(name)
 
     async def settle(self, volumes: "Sequence[VolumeRecord]") -> None:
-        """They are on record: let everybody see them."""
+        """They are on record: let everybody see them. The next daemon tries what fails."""
         for record in volumes:
             failpoints.reach(RECORDED)
             self._records[record.name] = record
-            await asyncio.to_thread(self._directories.settle, record.name)
+            try:
+                await asyncio.to_thread(self._directories.settle, record.name)
+            except OSError as error:
+                log.error("volume %s: its directory: %s", record.name, error)
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Delete a volume, wholly. Raises NotFoundError unless forced, ConflictError if used."""
@@ -225,7 +227,7 @@ class VolumeService:
             raise InternalError(f"remove {name}: {error}") from error
 
     async def _forget(self, name: str) -> None:
-        await self._repository.delete((name,), (happenings.event(name, "destroy"),))
+        await self._repository.delete((name,), happenings.destroyed((name,)))
         del self._records[name]
 
     @contextlib.asynccontextmanager

@@ -81,7 +81,7 @@ CONFIG: dict[str, Case] = {
     "Shell": Shown(["/bin/sh", "-c"]),
     "ArgsEscaped": Shown(True),
     "Healthcheck": Refused({"Test": ["CMD", "true"], "Interval": 10**9}),
-    "Volumes": Refused({"/data": {}}),
+    "Volumes": Granted({"/own": {}}, "grep -c ' /own ' /proc/mounts", "1\n"),
     "NetworkDisabled": Refused(True),
     "MacAddress": Refused("02:42:ac:11:00:02"),
 }
@@ -138,8 +138,8 @@ HOST: dict[str, Case] = {
     "BlkioDeviceWriteIOps": Shown(THROTTLE),
     "Annotations": Refused({"a": "b"}),
     "PortBindings": Refused({"80/tcp": [{"HostPort": "8080"}]}),
-    "VolumeDriver": Refused("other"),
-    "VolumesFrom": Refused(["other"]),
+    "VolumeDriver": Shown("local"),
+    "VolumesFrom": Granted(["donor"], "grep -c ' /given ' /proc/mounts", "1\n"),
     "Dns": Refused(["10.0.0.1"]),
     "DnsOptions": Refused(["ndots:1"]),
     "DnsSearch": Refused(["example.org"]),
@@ -164,7 +164,8 @@ HOST: dict[str, Case] = {
     "IOMaximumIOps": Refused(1),
     "IOMaximumBandwidth": Refused(1),
     "Init": Refused(True),
-    "Mounts": Refused([{"Type": "bind", "Source": "/tmp", "Target": "/own"}]),
+    "Mounts": Granted([{"Type": "tmpfs", "Target": "/own"}],
+                      "grep -c ' /own tmpfs ' /proc/mounts", "1\n"),
 }  # fmt: skip
 ENDPOINT: dict[str, Any] = {
     "IPAMConfig": {"IPv4Address": "10.0.0.1"},
@@ -198,13 +199,23 @@ def body(where: str, fields: Fields) -> Fields:
     return {**asked, "HostConfig": {**asked["HostConfig"], **fields}}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def donor(engine: Engine) -> Iterator[None]:
+    """A container whose volumes others can have."""
+    with engine.api() as api:
+        made = api.create("donor", Image="base", Volumes={"/given": {}})
+    yield
+    with engine.api() as api:
+        api.call("DELETE", f"/containers/{made}", force="1", v="1")
+
+
 @contextlib.contextmanager
 def created(api: Api, asked: Fields) -> Iterator[str]:
     container = api.call("POST", "/containers/create", asked)["Id"]
     try:
         yield container
     finally:
-        api.remove(container)
+        api.call("DELETE", f"/containers/{container}", force="1", v="1")
 
 
 @pytest.mark.parametrize(

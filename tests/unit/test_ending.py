@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from aiod.containers import mountrequests
 from aiod.containers.ending import ending
-from aiod.containers.preparing import make_bind_sources
+from aiod.containers.mountplan import make_sources
 from aiod.containers.reconcile import case_of
 from aiod.containers.states import Move
 from aiod.native import proc
@@ -107,7 +108,8 @@ def test_missing_sources_of_binds_are_made(tmp_path: Path) -> None:
     there.write_text("kept")
     link.symlink_to("nowhere")
     missing = tmp_path / "a" / "b"
-    make_bind_sources([f"{there}:/x", f"{missing}:/y:ro", f"{link}:/z"])
+    binds = [f"{there}:/x", f"{missing}:/y:ro", f"{link}:/z"]
+    make_sources(request.point for request in mountrequests.binds(HostConfig(Binds=binds)))
     assert there.read_text() == "kept"
     assert missing.is_dir()
     assert link.is_symlink()

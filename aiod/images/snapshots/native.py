@@ -74,12 +74,17 @@ def _copied_ns(stack: Stack) -> int:
         return 0
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy one directory with all that is below it to `target`, which is made."""
+def copy_tree(source: Path, target: Path, below: Sequence[Path] = ()) -> None:
+    """Copy one directory with all that is below it to `target`, which is made.
+
+    `below` are directories that it is stacked on, the topmost first.
+    """
     made, origin = os.fsencode(target), os.fsencode(source)
     os.mkdir(made, 0o700)
-    _dress(stacked.Seen(b"", origin, os.stat(origin)), made)
-    _Copy(made).run((source,))
+    seen = stacked.Seen(b"", origin, os.stat(origin))
+    _dress(seen, made)
+    _Copy(made).run((source, *below))
+    os.utime(made, ns=(seen.status.st_mtime_ns, seen.status.st_mtime_ns))
 
 
 class _Copy:

@@ -22,6 +22,8 @@ struct child {
 
 /* paths.c: names are looked up as if `root` were "/", so that no link of an image leads out. */
 int aiod_open_in(int root, const char *path, uint64_t flags);
+/* As that, but what leads out of `root` is an error (EXDEV) and does not end there. */
+int aiod_open_beneath(int root, const char *path, uint64_t flags);
 int aiod_make_directory_in(int root, const char *path);
 /* The directory `path` is in, made if need be; `name` points into `path`. */
 int aiod_open_parent_in(int root, const char *path, const char **name);

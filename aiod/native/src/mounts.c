@@ -111,13 +111,39 @@ static int make_filesystem(const struct aiod_step *step, struct aiod_report *rep
     return mount;
 }
 
-static int clone_tree(const struct aiod_step *step) {
+/* The part `step->type` of the source, wherever its links lead within it: what others rename
+ * meanwhile cannot lead out (openat2(2), RESOLVE_BENEATH). */
+static int open_part(const struct aiod_step *step, struct aiod_report *report) {
+    int base = open(step->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (base < 0)
+        return -errno;
+    int part = aiod_open_beneath(base, step->type, O_PATH);
+    close(base);
+    if (part == -EXDEV || part == -ELOOP)
+        aiod_detail(report, "its path leads out of it");
+    return part;
+}
+
+static int open_source(const struct aiod_step *step, unsigned flags, struct aiod_report *report) {
+    bool whole = !step->type;
+    int part = whole ? AT_FDCWD : open_part(step, report);
+    if (!whole && part < 0)
+        return part;
+    int tree = (int)syscall(SYS_open_tree, part, whole ? step->source : "",
+                            whole ? flags : flags | AT_EMPTY_PATH);
+    int error = tree < 0 ? -errno : 0;
+    if (!whole)
+        close(part);
+    return error ? error : tree;
+}
+
+static int clone_tree(const struct aiod_step *step, struct aiod_report *report) {
     unsigned flags = OPEN_TREE_CLONE | O_CLOEXEC;
     if (step->flags & AIOD_RECURSIVE)
         flags |= AT_RECURSIVE;
-    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, step->source, flags);
+    int tree = open_source(step, flags, report);
     if (tree < 0)
-        return -errno;
+        return tree;
     unsigned below = step->flags & AIOD_ATTRIBUTES_BELOW ? AT_RECURSIVE : 0;
     int error = aiod_set_attributes(tree, "", AT_EMPTY_PATH | below, step->set, step->clear, 0);
     if (error) {
@@ -129,7 +155,7 @@ static int clone_tree(const struct aiod_step *step) {
 
 int aiod_mount_prepare(const struct aiod_step *step, struct aiod_report *report) {
     bool tree = step->op == AIOD_BIND || step->op == AIOD_ROOT_BIND;
-    return tree ? clone_tree(step) : make_filesystem(step, report);
+    return tree ? clone_tree(step, report) : make_filesystem(step, report);
 }
 
 int aiod_set_attributes(int fd, const char *path, unsigned flags, uint64_t set, uint64_t clear,

@@ -11,9 +11,8 @@
 
 enum { LINKS = 16, RETRIES = 64 };
 
-int aiod_open_in(int root, const char *path, uint64_t flags) {
-    struct open_how how = {.flags = flags | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+static int open_resolved(int root, const char *path, uint64_t flags, uint64_t resolve) {
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve | RESOLVE_NO_MAGICLINKS};
     /* EAGAIN: something was renamed or mounted meanwhile, and the kernel could not be sure. */
     for (int i = 0; i < RETRIES; i++) {
         long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
@@ -23,6 +22,14 @@ int aiod_open_in(int root, const char *path, uint64_t flags) {
             break;
     }
     return -errno;
+}
+
+int aiod_open_in(int root, const char *path, uint64_t flags) {
+    return open_resolved(root, path, flags, RESOLVE_IN_ROOT);
+}
+
+int aiod_open_beneath(int root, const char *path, uint64_t flags) {
+    return open_resolved(root, path, flags, RESOLVE_BENEATH);
 }
 
 /* `path` with the link `name` (read in `parent`) replaced by where it leads. The result is made
