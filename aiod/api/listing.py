@@ -155,7 +155,7 @@ _TESTS: dict[str, Test] = {
     "ancestor": _ancestor,
     "exited": _exited,
     "expose": _exposed,
-    "health": lambda record, value: value == "none",
+    "health": lambda record, value: (record.state.health.status.value or "none") == value,
     "id": lambda record, value: record.id.startswith(value),
     "isolation": lambda record, value: True,  # of Windows
     "name": _name,

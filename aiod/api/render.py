@@ -11,10 +11,27 @@ from aiod.config import Paths
 from aiod.containers import mountplan
 from aiod.store import records
 from aiod.store.models import ContainerConfig, HostConfig
-from aiod.store.records import ContainerRecord, RunState, Status
+from aiod.store.records import ContainerRecord, Health, HealthStatus, RunState, Status
 from aiod.wire.times import rfc3339, span
 
 _ALIVE = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
+
+
+class ProbeView(msgspec.Struct, frozen=True):
+    """An element of `State.Health.Log`."""
+
+    Start: str
+    End: str
+    ExitCode: int
+    Output: str
+
+
+class HealthView(msgspec.Struct, frozen=True):
+    """`State.Health`."""
+
+    Status: str
+    FailingStreak: int
+    Log: list[ProbeView]
 
 
 class StateView(msgspec.Struct, frozen=True):
@@ -31,6 +48,7 @@ class StateView(msgspec.Struct, frozen=True):
     Error: str
     StartedAt: str
     FinishedAt: str
+    Health: HealthView | msgspec.UnsetType = msgspec.UNSET
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -170,7 +188,7 @@ def status_text(state: RunState, now_ns: int) -> str:
     up, ended = span(now_ns - state.started_ns), span(now_ns - state.finished_ns)
     match state.status:
         case Status.RUNNING:
-            return f"Up {up}"
+            return f"Up {up}{_health_text(state.health)}"
         case Status.PAUSED:
             return f"Up {up} (Paused)"
         case Status.RESTARTING:
@@ -182,6 +200,13 @@ def status_text(state: RunState, now_ns: int) -> str:
     if state.finished_ns:
         return f"Exited ({state.exit_code}) {ended} ago"
     return "Created"
+
+
+def _health_text(health: Health) -> str:
+    if health.status is HealthStatus.NONE:
+        return ""
+    starting = health.status is HealthStatus.STARTING
+    return f" ({'health: ' if starting else ''}{health.status.value})"
 
 
 def command_text(record: ContainerRecord) -> str:
@@ -205,7 +230,16 @@ def state_view(state: RunState) -> StateView:
         Error=state.error,
         StartedAt=rfc3339(state.started_ns),
         FinishedAt=rfc3339(state.finished_ns),
+        Health=_health(state.health) if state.health.status else msgspec.UNSET,
     )
+
+
+def _health(health: Health) -> HealthView:
+    results = [
+        ProbeView(rfc3339(r.started_ns), rfc3339(r.ended_ns), r.exit_code, r.output)
+        for r in health.log
+    ]
+    return HealthView(health.status.value, health.failing_streak, results)
 
 
 def mount_points(record: ContainerRecord, paths: Paths) -> list[MountPoint]:

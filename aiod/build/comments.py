@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from aiod.images.config import Healthcheck, RunConfig
 from aiod.images.dockerfile.instructions import Instruction
 from aiod.images.dockerfile.runconfig import DEFAULT_SHELL
+from aiod.wire.times import duration
 
 _SHORT = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
           "\v": "\\v", "\\": "\\\\", '"': '\\"'}  # fmt: skip
-_UNITS = ((3600 * 10**9, "h"), (60 * 10**9, "m"))
 
 
 def nop(config: RunConfig, comment: str) -> list[str]:
@@ -81,28 +81,6 @@ def _quoted_rune(number: int) -> str:
     if character == "'":
         return "'\\''"
     return "'" + ('"' if character == '"' else _quoted_character(character)) + "'"
-
-
-def duration(nanoseconds: int) -> str:
-    """A duration as Go writes it: `1m30s`, `1.5ms`."""
-    if nanoseconds == 0:
-        return "0s"
-    if nanoseconds < 10**9:
-        for unit, name in ((10**6, "ms"), (10**3, "µs"), (1, "ns")):
-            if nanoseconds >= unit:
-                return _decimal(nanoseconds, unit) + name
-    text = ""
-    for unit, name in _UNITS:
-        if nanoseconds >= unit or text:
-            text += f"{nanoseconds // unit}{name}"
-            nanoseconds %= unit
-    return text + _decimal(nanoseconds, 10**9) + "s"
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0") if rest else ""
-    return f"{whole}.{digits}" if digits else str(whole)
 
 
 _COMMENTS: dict[str, Callable[[Instruction, RunConfig], str]] = {

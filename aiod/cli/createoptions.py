@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from aiod.cli import netoptions, terminal, values
+from aiod.cli import healthoptions, netoptions, terminal, values
 from aiod.cli.mountspecs import mount
 from aiod.cli.options import flag, many
 from aiod.store.models import ContainerConfig, HostConfig, LogSettings, NetworkingConfig
@@ -90,6 +90,7 @@ _OPTIONS = (
     click.option("--cpuset-cpus", default="", metavar="LIST", help="Processors, as 0-2,4."),
     click.option("--pids-limit", type=int, help="Most processes."),
     *netoptions.OPTIONS,
+    *healthoptions.OPTIONS,
     flag("--read-only", text="Root file system read-only."),
     many("-l", "--label", metavar="NAME=VALUE", text="A label"),
     many("--tmpfs", metavar="PATH[:OPTIONS]", text="A file system in memory"),
@@ -182,7 +183,7 @@ def _config(options: dict[str, Any]) -> dict[str, Any]:
         "StopTimeout": options["stop_timeout"],
     }
     given = {name: value for name, value in found.items() if value is not None}
-    return given | netoptions.config(options)
+    return given | netoptions.config(options) | healthoptions.config(options)
 
 
 def _host(options: dict[str, Any], tty: bool, network_mode: str) -> HostConfig:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from aiod.containers import limits, mountrequests, networking, resources, security
+from aiod.containers import healthrules, limits, mountrequests, networking, resources, security
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
@@ -46,8 +46,7 @@ _HARMLESS = {
     "UTSMode": ("",), "UsernsMode": ("", "host"), "Isolation": ("", "default"),
     "Runtime": ("", "aiod"), "Cgroup": ("",), "Init": (None, False),
 }  # fmt: skip
-_CONFIG_REFUSED = ("Healthcheck", "MacAddress", "NetworkDisabled")
-_NO_HEALTHCHECK: tuple[list[str] | None, ...] = (["NONE"], [], None)
+_CONFIG_REFUSED = ("MacAddress", "NetworkDisabled")
 
 
 def check_name(name: str) -> None:
@@ -140,10 +139,10 @@ def _check_config(config: ContainerConfig) -> None:
     _check_texts(config)
     for name in _CONFIG_REFUSED:
         value = getattr(config, name)
-        if name == "Healthcheck" and getattr(value, "Test", None) in _NO_HEALTHCHECK:
-            continue
         if value is not msgspec.UNSET and value:
             raise UnsupportedError(f"{name} is not supported by aiod yet")
+    if config.Healthcheck:
+        healthrules.check(config.Healthcheck)
     if config.StopSignal:
         signal_number(config.StopSignal)
     _check_directory(config.WorkingDir)

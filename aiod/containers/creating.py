@@ -25,7 +25,6 @@ from aiod.containers.merge import command_of, merged
 from aiod.containers.mountrequests import MountRequest
 from aiod.containers.roots import Roots
 from aiod.errors import InvalidParameterError, NotFoundError
-from aiod.images.config import RunConfig
 from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
 from aiod.networks.service import NetworkService
@@ -125,7 +124,6 @@ class Creator:
         warnings: tuple[str, ...],
     ) -> Created:
         run = (await self._images.config(image)).run
-        warnings += _unlike(run)
         config = merged(config, run)
         path, args = command_of(config)
         chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
@@ -179,15 +177,6 @@ class Creator:
         self, record: ContainerRecord, chosen: Sequence[MountRequest]
     ) -> list[Request]:
         return mountchoice.volumes(chosen, self._roots.views(record)) if chosen else []
-
-
-def _unlike(image: RunConfig) -> tuple[str, ...]:
-    """What the image asks for and will not get."""
-    found: tuple[str, ...] = ()
-    probe = image.healthcheck.test if image.healthcheck else None
-    if probe and probe != ["NONE"]:
-        found += ("the image's health check is not run: aiod has no health checks yet",)
-    return found
 
 
 def _with_defaults(host: HostConfig, mode: str) -> HostConfig:

@@ -14,6 +14,7 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
+from aiod.containers import healthrules
 from aiod.containers.entries import Entry
 from aiod.containers.happenings import died
 from aiod.containers.hooks import Hooks
@@ -70,6 +71,7 @@ class Endings:
         """Follow the present run until its exit is recorded and nothing of it is left."""
         name = f"run of {entry.record.id[:12]}"
         entry.run = self._tasks.own(self._watch(entry), name)
+        self._hooks.run_watched(entry)
 
     async def _watch(self, entry: Entry) -> None:
         state = entry.record.state
@@ -178,6 +180,7 @@ def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) 
         "error": ended.error,
         "finished_ns": ended.exited_at_ns,
         "exit_known": known,
+        "health": healthrules.ended(record.state.health),
     }
     state = msgspec.structs.replace(record.state, **fields)
     happened: list[str | EventRecord] = ["oom"] if ended.oom_killed else []

@@ -61,6 +61,7 @@ class Execs:
         self._starting: set[str] = set()
         self._ending: dict[str, asyncio.Event] = {}
         self._ready: dict[str, asyncio.Event] = {}
+        self._ended_events: dict[str, asyncio.Event] = {}
         self._ended_ids: dict[str, deque[str]] = {}
 
     async def load(self) -> None:
@@ -78,12 +79,23 @@ class Execs:
             if found.container_id == container_id and found.status != "exited"
         ]
 
-    async def create(self, reference: str, config: ExecConfig) -> str:
-        """Prepare an exec. Raises ConflictError if the container does not run."""
+    def probes(self, container_id: str) -> list[ExecRecord]:
+        """The probes of a container that run."""
+        return [
+            found
+            for found in self._records.values()
+            if found.probe and found.container_id == container_id and found.status == "running"
+        ]
+
+    async def create(self, reference: str, config: ExecConfig, *, probe: bool = False) -> str:
+        """Prepare an exec; a `probe` is of the container's health.
+
+        Raises ConflictError if it does not run.
+        """
         entry = self._directory.find(reference)
         admission.check_exec(config)
         _check_running(entry)
-        made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns())
+        made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns(), probe=probe)
         await self._repository.put(made, (exec_event(entry.record, made, "exec_create"),))
         self._records[made.id] = made
         return made.id
@@ -192,7 +204,12 @@ class Execs:
         if ready := self._ready.pop(record.id, None):
             ready.set()
         if record.status == "exited":
+            self._tell_ended(record.id)
             await self._keep_last(record)
+
+    def _tell_ended(self, exec_id: str) -> None:
+        if ended := self._ended_events.pop(exec_id, None):
+            ended.set()
 
     async def _keep_last(self, record: ExecRecord) -> None:
         """Forget who ended long before `record` did."""
@@ -210,6 +227,7 @@ class Execs:
         for exec_id in gone:
             del self._records[exec_id]
             self._ready.pop(exec_id, None)
+            self._tell_ended(exec_id)
 
     async def _running(self, record: ExecRecord, pid: int, start: int) -> None:
         running = msgspec.structs.replace(record, status="running", pid=pid, pid_start=start)
@@ -266,6 +284,12 @@ class Execs:
         if record is None:
             raise NotFoundError(f"No such exec instance: {exec_id}")
         return record
+
+    async def exit_code(self, exec_id: str) -> int:
+        """Wait for the end of an exec that runs; its code. Raises NotFoundError if it is gone."""
+        while (record := self.record(exec_id)).status != "exited":
+            await self._ended_events.setdefault(exec_id, asyncio.Event()).wait()
+        return UNKNOWN_EXIT if record.exit_code is None else record.exit_code
 
     async def detached(self, exec_id: str) -> None:
         """A client left by its keys."""

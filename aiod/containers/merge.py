@@ -5,6 +5,7 @@ Pure; must not know where either is kept.
 
 import msgspec
 
+from aiod.containers import healthrules
 from aiod.errors import InvalidParameterError
 from aiod.images.config import RunConfig
 from aiod.store.models import ContainerConfig
@@ -31,6 +32,7 @@ def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
         ExposedPorts={**(image.exposed_ports or {}), **(asked.ExposedPorts or {})} or msgspec.UNSET,
         Volumes={**(image.volumes or {}), **(asked.Volumes or {})} or None,
         Labels={**(image.labels or {}), **(asked.Labels or {})},
+        Healthcheck=healthrules.merged(asked.Healthcheck, image.healthcheck),
         StopSignal=stop or image.stop_signal or msgspec.UNSET,
     )
 

@@ -15,6 +15,7 @@ from aiod.containers.creating import Creator
 from aiod.containers.entries import RUNNING, Directory
 from aiod.containers.execs import Execs
 from aiod.containers.happenings import event
+from aiod.containers.health import HealthMonitor
 from aiod.containers.joining import Joiner
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
@@ -73,6 +74,8 @@ class ContainerService:
         self._lifecycle.hooks.settle_execs = self.execs.settle
         volumes.references = self._references
         volumes.unknown_references = lambda: bool(self._remover.broken)
+        health = HealthMonitor(self.execs, self._lifecycle.ledger, self._lifecycle.tasks)
+        self._lifecycle.hooks.run_watched = health.watch
         images.uses = self._uses
         images.stacks = self._stacks
         images.unknown_stacks = lambda: bool(self._remover.broken)

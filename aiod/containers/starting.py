@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiod import failpoints
 from aiod.config import Paths
+from aiod.containers import healthrules
 from aiod.containers.entries import RUNNING, Entry
 from aiod.containers.ledger import Ledger
 from aiod.containers.placing import Placer
@@ -162,6 +163,7 @@ class Starter:
             error="",
             oom_killed=False,
             next_restart_ns=0,
+            health=healthrules.begun(entry.record.state, entry.record.config),
         )
 
     async def _failed(self, entry: Entry, error: Exception) -> None:

@@ -33,6 +33,32 @@ class Intent(StrEnum):
     REMOVE = "remove"
 
 
+class HealthStatus(StrEnum):
+    """What the probes say of a container (Engine API, `Health.Status`); NONE without a check."""
+
+    NONE = ""
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """How one probe went, with the beginning of its output; code -1 for one that gave none."""
+
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    output: str
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a container's health; `log` has the last few results, the oldest first."""
+
+    status: HealthStatus = HealthStatus.NONE
+    failing_streak: int = 0
+    log: tuple[ProbeResult, ...] = ()
+
+
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The last known running side of a container.
 
@@ -60,6 +86,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     restart_delay_ns: int = 0
     exit_known: bool = True
     remove_volumes: bool = False
+    health: Health = Health()
 
 
 class MountPoint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -123,7 +150,10 @@ class ContainerRecord(msgspec.Struct, frozen=True):
 
 
 class ExecRecord(msgspec.Struct, frozen=True):
-    """One exec: what was asked, and how it ended; `exit_code` is None until it has."""
+    """One exec: what was asked, and how it ended; `exit_code` is None until it has.
+
+    A `probe` is the engine's own, of the container's health.
+    """
 
     id: str
     container_id: str
@@ -133,6 +163,7 @@ class ExecRecord(msgspec.Struct, frozen=True):
     pid: int = 0
     pid_start: int = 0
     exit_code: int | None = None
+    probe: bool = False
 
 
 class EventRecord(msgspec.Struct, frozen=True):

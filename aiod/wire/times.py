@@ -9,6 +9,7 @@ ZERO = "0001-01-01T00:00:00Z"
 
 _SECOND = 10**9
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNITS = ((3600 * 10**9, "h"), (60 * 10**9, "m"))
 
 
 def rfc3339(nanoseconds: int) -> str:
@@ -51,3 +52,25 @@ def _long_span(seconds: int) -> str:
         if days < limit:
             return f"{days // divisor} {word}"
     return f"{seconds // _DAY // 365} years"
+
+
+def duration(nanoseconds: int) -> str:
+    """A duration as Go writes it: `1m30s`, `1.5ms`."""
+    if nanoseconds == 0:
+        return "0s"
+    if nanoseconds < 10**9:
+        for unit, name in ((10**6, "ms"), (10**3, "µs"), (1, "ns")):
+            if nanoseconds >= unit:
+                return _decimal(nanoseconds, unit) + name
+    text = ""
+    for unit, name in _UNITS:
+        if nanoseconds >= unit or text:
+            text += f"{nanoseconds // unit}{name}"
+            nanoseconds %= unit
+    return text + _decimal(nanoseconds, 10**9) + "s"
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0") if rest else ""
+    return f"{whole}.{digits}" if digits else str(whole)

@@ -80,7 +80,7 @@ CONFIG: dict[str, Case] = {
     "StopTimeout": Shown(1),
     "Shell": Shown(["/bin/sh", "-c"]),
     "ArgsEscaped": Shown(True),
-    "Healthcheck": Refused({"Test": ["CMD", "true"], "Interval": 10**9}),
+    "Healthcheck": Shown({"Test": ["CMD", "true"], "Interval": 10**9}),
     "Volumes": Granted({"/own": {}}, "grep -c ' /own ' /proc/mounts", "1\n"),
     "NetworkDisabled": Refused(True),
     "MacAddress": Refused("02:42:ac:11:00:02"),

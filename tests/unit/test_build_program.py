@@ -3,9 +3,10 @@
 import pytest
 
 from aiod.build.arguments import BuildArguments
-from aiod.build.comments import duration, quoted
+from aiod.build.comments import quoted
 from aiod.build.program import Program, find_stage, parse_dockerfile
 from aiod.errors import InvalidParameterError
+from aiod.wire.times import duration
 
 EVERYTHING = r"""
 # syntax=docker/dockerfile:1

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 
 from aiod.cli import address, createoptions, values
 from aiod.cli.errors import CliError
-from aiod.store.models import RestartSettings, Ulimit
+from aiod.store.models import HealthConfig, RestartSettings, Ulimit
 
 _CONTEXT = click.Context(click.Command("x"))
 _OPTION = click.Option(["--x"])
@@ -96,6 +97,20 @@ def test_restart_policies() -> None:
     assert values.restart_policy("on-failure:3") == RestartSettings("on-failure", 3)
     with pytest.raises(click.BadParameter, match="no number of attempts"):
         values.restart_policy("on-failure:many")
+
+
+def test_health_checks() -> None:
+    asked = _wanted(
+        "--health-cmd", "probe it", "--health-interval", "1m30s", "--health-retries", "2"
+    )
+    check = HealthConfig(["CMD-SHELL", "probe it"], Interval=90 * 10**9, Retries=2)
+    assert asked.body.Healthcheck == check
+    assert _wanted("--no-healthcheck").body.Healthcheck == HealthConfig(["NONE"])
+    assert _wanted().body.Healthcheck is msgspec.UNSET
+    with pytest.raises(click.BadParameter, match="conflicts with"):
+        _wanted("--no-healthcheck", "--health-cmd", "x")
+    with pytest.raises(click.BadParameter, match="invalid duration"):
+        _wanted("--health-timeout", "soon")
 
 
 def test_ulimits_tmpfs_labels_filters() -> None:
