@@ -11,19 +11,14 @@ from pathlib import Path
 import msgspec
 
 from aiod.config import Paths
-from aiod.containers import devices, mountplan, networking, resources, security
+from aiod.containers import devices, etcfiles, mountplan, networking, resources, security
 from aiod.containers.identity import Identity
 from aiod.native import capabilities, seccomp, spec
 from aiod.store.models import ExecConfig, HostConfig
 from aiod.store.records import ContainerRecord
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ETC_FILES = ("hosts", "hostname", "resolv.conf")
-_HOSTS = (
-    "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    "fe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
-    "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-)
+
 _SHM = 64 << 20
 _UNLIMITED = (1 << 64) - 1
 MASKED = (
@@ -159,7 +154,7 @@ def _common(host: HostConfig, places: Places) -> list[spec.Mount]:
         spec.Mount("/dev/mqueue", "mqueue", "mqueue", _NOTHING),
         spec.Mount("/dev/shm", "tmpfs", "shm", (*_NOTHING, "mode=1777", shm)),
     ]  # fmt: skip
-    for name in ETC_FILES:
+    for name in etcfiles.NAMES:
         options = ("rbind", "rprivate")
         mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.etc / name), options))
     return mounts
@@ -218,26 +213,6 @@ def _paths(host: HostConfig, asked: list[str] | None, default: tuple[str, ...]) 
     if host.Privileged:
         return ()
     return default if asked is None else tuple(asked)
-
-
-def etc_contents(record: ContainerRecord, host_etc: Path) -> dict[str, bytes]:
-    """The three files below `/etc` that are the engine's to write; blocking.
-
-    On the host's network the names of hosts are the host's too.
-    """
-    hosts = _read(host_etc / "hosts") if record.network_mode == "host" else b""
-    return {
-        "hosts": hosts or f"{_HOSTS}127.0.0.1\t{record.hostname}\n".encode(),
-        "hostname": f"{record.hostname}\n".encode(),
-        "resolv.conf": _read(host_etc / "resolv.conf"),
-    }
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
 
 
 def write(container: spec.Spec, run: Path, name: str) -> None:

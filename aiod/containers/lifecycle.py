@@ -13,8 +13,9 @@ from aiod.containers.ending import Endings
 from aiod.containers.entries import Directory, Entry
 from aiod.containers.hooks import Hooks
 from aiod.containers.ledger import Ledger
+from aiod.containers.naming import Naming
 from aiod.containers.owned import OwnedTasks
-from aiod.containers.placing import Networks, Placer
+from aiod.containers.placing import Placer
 from aiod.containers.preparing import Preparer
 from aiod.containers.reconcile import Reconciler
 from aiod.containers.remnants import Remnants
@@ -24,6 +25,7 @@ from aiod.containers.starting import Starter, Watchers
 from aiod.containers.states import Move
 from aiod.containers.stopping import Stopper
 from aiod.errors import NotModifiedError
+from aiod.networks.service import NetworkService
 from aiod.shim import protocol
 from aiod.store.containers import ContainerRepository
 from aiod.store.records import ContainerRecord, Status
@@ -43,14 +45,15 @@ class Lifecycle:
         volumes: Active,
         template: ShimTemplate,
         directory: Directory,
-        networks: Networks,
+        networks: NetworkService,
     ) -> None:
         self._directory = directory
         self._listener = ExitListener(paths.exits_socket, self._noticed)
         self.hooks, self.tasks, self.ledger = Hooks(), OwnedTasks(), Ledger(repository)
         self.remnants = Remnants(paths, config)
         self.preparer = Preparer(paths, config, roots)
-        self.placer = Placer(directory, networks)
+        self.naming = Naming(paths, directory, networks)
+        self.placer = Placer(directory, networks, self.naming)
         self._starter = Starter(
             paths, self.ledger, self.preparer, self.placer, volumes, template, self.remnants
         )
@@ -76,6 +79,7 @@ class Lifecycle:
         """Take up every container as the kernel says it is, and sweep what has no owner."""
         self._listener.start()
         await self._reconciler.recover(records, broken)
+        await self.naming.settle()
 
     async def close(self) -> None:
         """Stop watching; containers go on, and what was being done the next daemon finishes."""

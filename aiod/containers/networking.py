@@ -4,11 +4,12 @@ Owns the words of `NetworkMode` and what follows from them for a namespace. Pure
 which networks there are, nor how one is joined.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from aiod.native.network.description import Sandbox
+from aiod.networks.hostfiles import Ends
 from aiod.store.records import ContainerRecord
 
 NONE, HOST, DEFAULT = "none", "host", "bridge"
@@ -27,13 +28,15 @@ class Place:
     `sandbox` describes a namespace of its own; without one it is that of the process `joined` (pid
     and start time) or, without that too, the host's. Who joins has the names and files of
     `host_of`, the container that the namespace belongs to. `files` are more for the run directory,
-    by name.
+    by name; `ends` is what the files below `/etc` say of it; `variables` come before its own.
     """
 
     sandbox: Sandbox | None = None
     joined: tuple[int, int] = (0, 0)
     host_of: ContainerRecord | None = None
     files: tuple[tuple[str, bytes], ...] = ()
+    ends: Ends = field(default_factory=Ends)
+    variables: tuple[str, ...] = ()
 
 
 def other_container(mode: str) -> str:
@@ -79,9 +82,13 @@ def with_settings(sandbox: Sandbox, record: ContainerRecord) -> Sandbox:
     return msgspec.structs.replace(sandbox, sysctls=settings(record)[0])
 
 
-def as_joined(record: ContainerRecord, place: Place) -> ContainerRecord:
-    """The record as it is run: who joins another's network is the same host by name too."""
+def as_run(record: ContainerRecord, place: Place) -> ContainerRecord:
+    """The record as it is run: with the variables of its links; and who joins another's network
+    is the same host by name too."""
+    config = record.config
+    if place.variables:
+        config = msgspec.structs.replace(config, Env=[*place.variables, *(config.Env or ())])
     if place.host_of is None:
-        return record
-    config = msgspec.structs.replace(record.config, Domainname=place.host_of.config.Domainname)
+        return msgspec.structs.replace(record, config=config)
+    config = msgspec.structs.replace(config, Domainname=place.host_of.config.Domainname)
     return msgspec.structs.replace(record, config=config, hostname=place.host_of.hostname)

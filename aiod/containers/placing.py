@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aiod.containers import networking
 from aiod.containers.entries import RUNNING, Directory, Entry
+from aiod.containers.naming import Naming
 from aiod.containers.networking import Place
 from aiod.errors import ConflictError, InternalError
 from aiod.native.network.description import Sandbox
@@ -17,7 +18,7 @@ from aiod.store.records import ContainerRecord, Status
 class Networks(Protocol):
     """What the running side asks of the networks."""
 
-    async def allocate(self, record: ContainerRecord) -> Place:
+    async def allocate(self, record: ContainerRecord) -> Sandbox | None:
         """Give a container that is about to run addresses and ports on record.
 
         Raises AiodError, having given nothing.
@@ -27,40 +28,29 @@ class Networks(Protocol):
         """Take back what it had; it runs no more. Harmless where there is nothing."""
 
 
-class NoNetworks:
-    """A daemon that has none: admission lets nobody ask for one."""
-
-    async def allocate(self, record: ContainerRecord) -> Place:
-        """Refuse. Raises InternalError."""
-        raise InternalError(f"network {record.network_mode} not found")
-
-    async def release(self, container_id: str) -> None:
-        """There is nothing."""
-
-
 class Placer:
     """The networks of one daemon's containers, as their runs need them."""
 
-    def __init__(self, directory: Directory, networks: Networks) -> None:
+    def __init__(self, directory: Directory, networks: Networks, naming: Naming) -> None:
         self._directory = directory
         self._networks = networks
+        self._naming = naming
 
     async def place(self, record: ContainerRecord) -> Place:
-        """Where its network is for the run that begins. Raises AiodError."""
+        """Where its network is for the run that begins. Raises AiodError or OSError."""
         mode = record.network_mode
-        if mode == networking.HOST:
-            return Place()
         if networking.other_container(mode):
             other = self.joined(record).record
             process = other.state.pid, other.state.pid_start
             return Place(joined=process, host_of=self._owner(other))
-        if mode == networking.NONE:
-            return Place(Sandbox())
-        return await self._networks.allocate(record)
+        sandbox = Sandbox() if mode == networking.NONE else await self._networks.allocate(record)
+        named = await self._naming.begin(record)
+        return Place(sandbox, files=named.files, ends=named.ends, variables=named.variables)
 
     async def release(self, record: ContainerRecord) -> None:
         """Take back what `place` gave; the run is over, or did not come about."""
         await self._networks.release(record.id)
+        await self._naming.end(record)
 
     def joined(self, record: ContainerRecord) -> Entry:
         """The container whose network it is to have.

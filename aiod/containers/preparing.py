@@ -7,15 +7,13 @@ import shutil
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from aiod.containers import bundle, identity, mountplan, networking
+from aiod.containers import bundle, etcfiles, identity, mountplan, networking
 from aiod.containers.networking import Place
 from aiod.containers.roots import Roots
 from aiod.containers.units import size_of
 from aiod.shim import protocol
 from aiod.store.models import ExecConfig
 from aiod.store.records import ContainerRecord
-
-_HOST_ETC = Path("/etc")
 
 
 class Preparer:
@@ -38,12 +36,12 @@ class Preparer:
         mountplan.make_sources(mountplan.points(record))
         etc = own
         if place.host_of is None:
-            _write_etc(own, record)
+            etcfiles.write(own, record, place.ends)
         else:
             etc = self._paths.container(place.host_of.id)
         root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
-        run_as = networking.as_joined(record, place)
+        run_as = networking.as_run(record, place)
         places = bundle.Places(root, etc, self._paths, networking.joined_path(place))
         container = bundle.build(run_as, who, places)
         bundle.write(container, run, protocol.CONFIG_FILE)
@@ -95,11 +93,3 @@ def _log(record: ContainerRecord) -> protocol.LogConfig:
     size, files = ("20m", "5") if driver == "local" else ("", "1")
     size, files = settings.get("max-size", size), settings.get("max-file", files)
     return protocol.LogConfig(driver, record.log_path, size_of(size), int(files))
-
-
-def _write_etc(own: Path, record: ContainerRecord) -> None:
-    for name, data in bundle.etc_contents(record, _HOST_ETC).items():
-        # Somebody may have edited what is there, and it holds from start to start.
-        if name == "resolv.conf" and (own / name).exists():
-            continue
-        (own / name).write_bytes(data)

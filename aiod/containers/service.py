@@ -20,7 +20,6 @@ from aiod.containers.joining import Joiner
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
-from aiod.containers.placing import NoNetworks
 from aiod.containers.removing import Remover
 from aiod.containers.roots import Roots
 from aiod.containers.units import signal_number
@@ -61,7 +60,7 @@ class ContainerService:
         self._directory = directory = Directory()
         self.roots = roots = Roots(paths, images, snapshotters)
         self._lifecycle = Lifecycle(
-            paths, config, repository, roots, volumes.active, template, directory, NoNetworks()
+            paths, config, repository, roots, volumes.active, template, directory, networks
         )
         looking = Looking(directory, self._lifecycle)
         pauser = Pauser(directory, self._lifecycle)
@@ -167,3 +166,4 @@ class ContainerService:
             self._directory.find(entry.record.id)
             entry.record = record
             self._directory.rename(old, record)
+        await self._lifecycle.naming.renamed(record)

@@ -90,6 +90,14 @@ def changed_hosts(text: str, gone: Iterable[str], come: Iterable[HostLine]) -> s
     return body + host_lines(come)
 
 
+def moved_hosts(text: str, line: HostLine) -> str:
+    """The file of a container that runs, in which a line of these names has another address."""
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        host_lines((line,)) if tuple(one.split()[1:]) == line.names else one for one in lines
+    )
+
+
 def _address_of(line: str) -> str:
     return next(iter(line.split()), "")
 
