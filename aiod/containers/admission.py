@@ -15,6 +15,7 @@ from aiod.containers import healthrules, limits, mountrequests, networking, reso
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities
+from aiod.networks import hostfiles, links
 from aiod.store.models import (
     ContainerConfig,
     EndpointSettings,
@@ -33,8 +34,8 @@ _GRANTED = frozenset(
         "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
         "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice", "CapAdd", "CapDrop",
         "ConsoleSize", "ContainerIDFile", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus",
-        "CpusetMems", "DeviceCgroupRules", "Devices", "GroupAdd", "LogConfig", "MaskedPaths",
-        "Memory",
+        "CpusetMems", "DeviceCgroupRules", "Devices", "Dns", "DnsOptions", "DnsSearch",
+        "ExtraHosts", "GroupAdd", "Links", "LogConfig", "MaskedPaths", "Memory",
         "MemoryReservation", "MemorySwap", "MemorySwappiness", "Mounts", "NanoCpus", "NetworkMode",
         "OomKillDisable", "OomScoreAdj", "PidsLimit", "Privileged", "ReadonlyPaths",
         "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs", "Ulimits",
@@ -99,6 +100,8 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     _check_capabilities(host)
     check_console(host.ConsoleSize)
     mountrequests.check(host)
+    hostfiles.check(host)
+    _check_links(host)
     _check_endpoints(host, networking)
 
 
@@ -194,6 +197,18 @@ def _check_policy(host: HostConfig) -> None:
         )
     if host.AutoRemove and policy.Name not in ("", "no"):
         raise InvalidParameterError("can't create 'AutoRemove' container with restart policy")
+
+
+def _check_links(host: HostConfig) -> None:
+    """Of whoever has another's network, nobody's names are its own."""
+    for text in host.Links or ():
+        links.parse(text)
+    kind = "host" if host.NetworkMode == "host" else "container"
+    if host.Links and (kind == "host" or networking.other_container(host.NetworkMode)):
+        raise InvalidParameterError(
+            f"conflicting options: {kind} type networking can't be used with links. "
+            "This would result in undefined behavior"
+        )
 
 
 def check_console(size: list[int] | None) -> None:

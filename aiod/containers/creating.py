@@ -27,6 +27,7 @@ from aiod.containers.roots import Roots
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
+from aiod.networks import links
 from aiod.networks.service import NetworkService
 from aiod.store.containers import ContainerRepository
 from aiod.store.models import (
@@ -104,6 +105,21 @@ class Creator:
             image = await self._images.hold(config.Image, lease)
             return await self._create(image, name, config, host, networking, mode, warnings)
 
+    def _with_targets(self, host: HostConfig, mode: str) -> HostConfig:
+        """With the ids of what it links to on the default network. Raises NotFoundError."""
+        if not host.Links or mode != networks.DEFAULT:
+            return host
+        found = []
+        for link in map(links.parse, host.Links):
+            try:
+                target = self._directory.find(link.target).record.id
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"could not get container for {link.target}: {error.message}"
+                ) from None
+            found.append(f"{target}:{link.alias}")
+        return msgspec.structs.replace(host, Links=found)
+
     def _by_id(self, mode: str) -> str:
         """The mode, another container's name in it being its id, as far as there is such a one."""
         name = networks.other_container(mode)
@@ -126,6 +142,7 @@ class Creator:
         run = (await self._images.config(image)).run
         config = merged(config, run)
         path, args = command_of(config)
+        host = self._with_targets(host, mode)
         chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
         await asyncio.to_thread(mountchoice.check_sources, chosen)
         made = admission.new_id()

@@ -8,12 +8,15 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiod.containers import logs
+import msgspec
+
+from aiod.containers import logs, networking
 from aiod.containers.entries import RUNNING, Directory, Waiter
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.logformats import FORMATS
 from aiod.containers.options import LogOptions
 from aiod.errors import ConflictError, InternalError, InvalidParameterError
+from aiod.networks import links
 from aiod.store.records import ContainerRecord
 
 _PS_SECONDS = 10.0
@@ -39,8 +42,17 @@ class Looking:
         return [entry.record for entry in self._directory.by_id.values()]
 
     def get(self, reference: str) -> ContainerRecord:
-        """One record. Raises NotFoundError."""
-        return self._directory.find(reference).record
+        """One record, its links by the names that containers have now. Raises NotFoundError."""
+        record = self._directory.find(reference).record
+        if record.network_mode != networking.DEFAULT or not record.host.Links:
+            return record
+        found = []
+        for link in map(links.parse, record.host.Links):
+            target = self._directory.by_id.get(link.target)
+            if target is not None:
+                found.append(f"/{target.record.name}:/{record.name}/{link.alias}")
+        host = msgspec.structs.replace(record.host, Links=found or None)
+        return msgspec.structs.replace(record, host=host)
 
     def open_wait(self, reference: str, condition: str) -> Waiter:
         """Register a wait; it counts from now on."""

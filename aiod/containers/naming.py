@@ -203,8 +203,10 @@ class Naming:
         if record.network_mode != model.DEFAULT:
             return
         for link in map(links.parse, record.host.Links or ()):
-            other = self._directory.find(link.target).record
-            address = self._default_address(other.id)
+            entry = self._directory.by_id.get(link.target)
+            if entry is None:
+                continue  # a link goes with what it leads to
+            other, address = entry.record, self._default_address(link.target)
             if other.state.status not in RUNNING or not address:
                 raise InternalError(
                     f"Cannot link to a non running container: /{other.name} "
@@ -231,7 +233,7 @@ class Naming:
 
 def _lines_to(target: ContainerRecord, other: ContainerRecord, address: str) -> Iterator[HostLine]:
     for link in map(links.parse, other.host.Links or ()):
-        if link.target in (target.id, target.name) and other.network_mode == model.DEFAULT:
+        if link.target == target.id and other.network_mode == model.DEFAULT:
             yield links.host_line(_linked(target, link.alias, address))
 
 

@@ -6,7 +6,6 @@ not know how a container is found.
 """
 
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiod.errors import InvalidParameterError
@@ -38,11 +37,6 @@ def parse(text: str) -> Link:
     if target.startswith("/"):
         return Link(target[1:], posixpath.basename(alias))
     return Link(target, alias)
-
-
-def shown(links: Iterable[Link], container: str) -> list[str]:
-    """As an inspection shows them: each alias below the container's own name."""
-    return [f"/{link.target}:/{container}/{link.alias}" for link in links]
 
 
 @dataclass(frozen=True, slots=True)

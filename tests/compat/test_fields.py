@@ -47,7 +47,14 @@ class Refused:
     value: Any
 
 
-Case = Granted | Shown | Refused
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A field that takes more than one container: its tests are in another module."""
+
+    module: str
+
+
+Case = Granted | Shown | Refused | Elsewhere
 
 
 def limit(old: str, new: str) -> str:
@@ -140,13 +147,13 @@ HOST: dict[str, Case] = {
     "PortBindings": Refused({"80/tcp": [{"HostPort": "8080"}]}),
     "VolumeDriver": Shown("local"),
     "VolumesFrom": Granted(["donor"], "grep -c ' /given ' /proc/mounts", "1\n"),
-    "Dns": Refused(["10.0.0.1"]),
-    "DnsOptions": Refused(["ndots:1"]),
-    "DnsSearch": Refused(["example.org"]),
-    "ExtraHosts": Refused(["a:10.0.0.1"]),
+    "Dns": Granted(["10.0.0.1"], "grep nameserver /etc/resolv.conf", "nameserver 10.0.0.1\n"),
+    "DnsOptions": Granted(["ndots:1"], "grep options /etc/resolv.conf", "options ndots:1\n"),
+    "DnsSearch": Granted(["example.org"], "grep search /etc/resolv.conf", "search example.org\n"),
+    "ExtraHosts": Granted(["a:10.0.0.1"], "grep 10.0.0.1 /etc/hosts", "10.0.0.1\ta\n"),
     "IpcMode": Refused("host"),
     "Cgroup": Refused("container:other"),
-    "Links": Refused(["other"]),
+    "Links": Elsewhere("test_names"),
     "PidMode": Refused("host"),
     "PublishAllPorts": Refused(True),
     "StorageOpt": Refused({"size": "1g"}),
