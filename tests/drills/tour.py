@@ -5,7 +5,7 @@ daemon died in it and the step may have happened, or not at all, but never half.
 """
 
 import http.client
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.support import rootfs
@@ -137,13 +137,13 @@ STEPS = [
 _MAY_BE_GONE = {"passing goes"}
 
 
-def passes(daemon: AiodDaemon, first: int, repeated: bool) -> int:
+def passes(daemon: AiodDaemon, first: int, repeated: bool, steps: Sequence[Step] = STEPS) -> int:
     """Take the steps from `first`; returns the index of the one in which the daemon died.
 
-    len(STEPS) when it never did. `repeated` says that `first` was begun before.
+    len(steps) when it never did. `repeated` says that `first` was begun before.
     """
-    for index in range(first, len(STEPS)):
-        step = STEPS[index]
+    for index in range(first, len(steps)):
+        step = steps[index]
         again = (repeated and index == first) or step.title in _MAY_BE_GONE
         try:
             with daemon.api() as api:
@@ -152,4 +152,4 @@ def passes(daemon: AiodDaemon, first: int, repeated: bool) -> int:
         except (http.client.HTTPException, OSError):
             daemon.wait_death(10)
             return index
-    return len(STEPS)
+    return len(steps)

@@ -18,19 +18,28 @@ _OWN_CGROUPS = {"shims", "daemon"}
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Full ids of the containers that exist, and of those that run."""
+    """Full ids of the containers that exist, and of those that run; the volumes that exist, and
+
+    where those of running containers are.
+    """
 
     existing: Set[str] = frozenset()
     running: Set[str] = frozenset()
+    volumes: Set[str] = frozenset()
+    in_use: Set[str] = frozenset()
 
 
 def expected(daemon: AiodDaemon) -> Expected:
     """What the API says exists and runs."""
     with daemon.api() as api:
         rows = api.containers()
-    live = {"running", "paused"}
+        volumes = api.call("GET", "/volumes")["Volumes"]
+    running = [row for row in rows if row["State"] in {"running", "paused"}]
     return Expected(
-        {row["Id"] for row in rows}, {row["Id"] for row in rows if row["State"] in live}
+        {row["Id"] for row in rows},
+        {row["Id"] for row in running},
+        {volume["Name"] for volume in volumes},
+        {point["Source"] for row in running for point in row["Mounts"]},
     )
 
 
@@ -55,6 +64,16 @@ def _directories(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
             yield f"unfinished layer {name}"
 
 
+def _volumes(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    top = daemon.paths.volumes
+    for name in sorted(_listing(top) ^ wanted.volumes):
+        yield f"volume {top / name} is {'there' if (top / name).exists() else 'not there'}"
+    for name in sorted(_listing(top) & wanted.volumes):
+        for entry in sorted(_listing(top / name / "_data")):
+            if entry.startswith(".aiod-"):
+                yield f"unfinished content {top / name / '_data' / entry}"
+
+
 def _cgroups(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
     for hierarchy in mounts.hierarchies():
         top = hierarchy / daemon.cgroup.strip("/")
@@ -65,7 +84,8 @@ def _cgroups(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
 
 def _mounts(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
     for point in mounts.mount_points(daemon.base):
-        if not any(container in point for container in wanted.running):
+        used = any(container in point for container in wanted.running)
+        if not used and point not in wanted.in_use:
             yield f"mount {point}"
 
 
@@ -92,6 +112,7 @@ def find(daemon: AiodDaemon, wanted: Expected) -> list[str]:
     """Everything there is beyond `wanted`, in words."""
     return [
         *_directories(daemon, wanted),
+        *_volumes(daemon, wanted),
         *_cgroups(daemon, wanted),
         *_mounts(daemon, wanted),
         *_processes(daemon, wanted),
