@@ -66,14 +66,9 @@ def new_id() -> str:
             return made
 
 
-def network_mode(host: HostConfig) -> tuple[str, tuple[str, ...]]:
-    """The mode in effect, and warnings. Raises UnsupportedError for networks not there yet."""
-    mode = host.NetworkMode
-    if mode in ("none", "host") or networking.other_container(mode):
-        return mode, ()
-    if mode in ("", "default"):
-        return "none", ("aiod has no bridge network yet: the container has the network none",)
-    raise UnsupportedError(f"NetworkMode {mode!r} is not supported by aiod yet; use none or host")
+def network_mode(host: HostConfig) -> str:
+    """The mode in effect: a network's name, `none`, `host` or another container's."""
+    return networking.DEFAULT if host.NetworkMode in ("", "default") else host.NetworkMode
 
 
 def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfig) -> None:

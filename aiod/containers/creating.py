@@ -97,10 +97,8 @@ class Creator:
                 f"provide the specified platform ({platform})"
             )
         admission.check(config, host, networking)
-        mode, warnings = admission.network_mode(host)
-        mode = self._by_id(mode)
-        host, discarded = resources.possible(host)
-        warnings += discarded
+        mode = self._by_id(admission.network_mode(host))
+        host, warnings = resources.possible(host)
         async with self._images.lease() as lease:  # until a record says which layers are needed
             image = await self._images.hold(config.Image, lease)
             return await self._create(image, name, config, host, networking, mode, warnings)

@@ -72,7 +72,7 @@ class Lifecycle:
         self.stopper = Stopper(self.ledger, self.remnants, restarter)
         self._reconciler = Reconciler(
             paths, directory, self.ledger, self.tasks, self.remnants, endings,
-            self._starter, self.stopper, restarter, self.hooks,
+            self._starter, self.stopper, restarter, self.placer, self.hooks,
         )  # fmt: skip
 
     async def recover(self, records: Iterable[ContainerRecord], broken: set[str]) -> None:

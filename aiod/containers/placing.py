@@ -4,6 +4,7 @@ Owns the choice between a namespace of its own, the host's and another container
 errors of the last. Addresses and ports are the networks' affair. Must not know netlink.
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 from aiod.containers import networking
@@ -12,6 +13,7 @@ from aiod.containers.naming import Naming
 from aiod.containers.networking import Place
 from aiod.errors import ConflictError, InternalError
 from aiod.native.network.description import Sandbox
+from aiod.native.network.texts import PORTS_FILE, ports_text
 from aiod.store.records import ContainerRecord, Status
 
 
@@ -19,13 +21,17 @@ class Networks(Protocol):
     """What the running side asks of the networks."""
 
     async def allocate(self, record: ContainerRecord) -> Sandbox | None:
-        """Give a container that is about to run addresses and ports on record.
+        """Give a container that is about to run what its networks have for it, on disk.
 
-        Raises AiodError, having given nothing.
+        None for one that has no network namespace of its own. Raises AiodError, having given
+        nothing.
         """
 
     async def release(self, container_id: str) -> None:
         """Take back what it had; it runs no more. Harmless where there is nothing."""
+
+    async def settle(self, running: Collection[str]) -> None:
+        """As the daemon starts: containers that run keep what they have, all else is free."""
 
 
 class Placer:
@@ -38,19 +44,28 @@ class Placer:
 
     async def place(self, record: ContainerRecord) -> Place:
         """Where its network is for the run that begins. Raises AiodError or OSError."""
-        mode = record.network_mode
-        if networking.other_container(mode):
+        if networking.other_container(record.network_mode):
             other = self.joined(record).record
             process = other.state.pid, other.state.pid_start
             return Place(joined=process, host_of=self._owner(other))
-        sandbox = Sandbox() if mode == networking.NONE else await self._networks.allocate(record)
+        sandbox = await self._networks.allocate(record)
         named = await self._naming.begin(record)
-        return Place(sandbox, files=named.files, ends=named.ends, variables=named.variables)
+        files = named.files
+        if sandbox is not None and sandbox.ports:
+            files += ((PORTS_FILE, ports_text(sandbox.ports).encode()),)
+        return Place(sandbox, files=files, ends=named.ends, variables=named.variables)
 
     async def release(self, record: ContainerRecord) -> None:
         """Take back what `place` gave; the run is over, or did not come about."""
         await self._networks.release(record.id)
         await self._naming.end(record)
+
+    async def settle(self) -> None:
+        """As the daemon starts, and every container is on record as it is."""
+        entries = self._directory.by_id.values()
+        await self._networks.settle(
+            {entry.record.id for entry in entries if entry.record.state.status in RUNNING}
+        )
 
     def joined(self, record: ContainerRecord) -> Entry:
         """The container whose network it is to have.

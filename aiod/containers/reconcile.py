@@ -15,6 +15,7 @@ from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.hooks import Hooks
 from aiod.containers.ledger import Ledger
 from aiod.containers.owned import OwnedTasks
+from aiod.containers.placing import Placer
 from aiod.containers.remnants import Known, Remnants
 from aiod.containers.restarting import Restarter
 from aiod.containers.starting import Starter
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TAKEN_UP = failpoints.declare("recover.one-taken-up")
 SWEPT = failpoints.declare("recover.swept")
+NETWORKS = failpoints.declare("recover.networks-settled")
 SETTLED = failpoints.declare("recover.settled")
 
 
@@ -47,6 +49,7 @@ class Reconciler:
         starter: Starter,
         stopper: Stopper,
         restarter: Restarter,
+        placer: Placer,
         hooks: Hooks,
     ) -> None:
         self._paths = paths
@@ -58,6 +61,7 @@ class Reconciler:
         self._starter = starter
         self._stopper = stopper
         self._restarter = restarter
+        self._placer = placer
         self._hooks = hooks
         self._boot = proc.boot_id()
 
@@ -78,6 +82,8 @@ class Reconciler:
             failpoints.reach(TAKEN_UP)
         await asyncio.to_thread(self._remnants.sweep, self._known(broken))
         failpoints.reach(SWEPT)
+        await self._placer.settle()
+        failpoints.reach(NETWORKS)
         self._restarter.allow()
         failpoints.reach(SETTLED)
 
@@ -175,6 +181,7 @@ class Reconciler:
         state = entry.record.state
         retrying = state.status is Status.RESTARTING
         count = max(0, state.restart_count - 1) if retrying else state.restart_count
+        await self._placer.release(entry.record)
         await self._ledger.change(entry, Move.UNDO_START, restart_count=count)
 
     async def _rest(self, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from aiod.config import Paths
 from aiod.containers import healthrules
 from aiod.containers.entries import RUNNING, Entry
 from aiod.containers.ledger import Ledger
+from aiod.containers.networking import Place
 from aiod.containers.placing import Placer
 from aiod.containers.preparing import Preparer
 from aiod.containers.remnants import Remnants
@@ -80,6 +81,9 @@ class Starter:
     async def start(self, entry: Entry, restart_count: int = 0, delay_ns: int = 0) -> None:
         """Start it; the caller holds `entry.verb`.
 
+        The intent and what it is given of networks are on disk by one commit; without the former,
+        the latter is nobody's when the next daemon settles.
+
         Raises NotModifiedError if it runs, ConflictError if it cannot, InvalidParameterError or
         InternalError if no container came of it.
         """
@@ -87,17 +91,32 @@ class Starter:
         cancel(entry)
         if entry.run is not None:
             await asyncio.wait((entry.run,))
-        await self._ledger.change(
-            entry,
-            Move.BEGIN_START,
-            manually_stopped=False,
-            restart_count=restart_count,
-            restart_delay_ns=delay_ns,
-            boot_id=self._boot,
-        )
-        failpoints.reach(INTENT)
+        placing = asyncio.ensure_future(self._placer.place(entry.record))
         try:
-            spawned = await self._spawn(entry)
+            await self._ledger.change(
+                entry,
+                Move.BEGIN_START,
+                manually_stopped=False,
+                restart_count=restart_count,
+                restart_delay_ns=delay_ns,
+                boot_id=self._boot,
+            )
+            failpoints.reach(INTENT)
+        except BaseException:
+            await self._give_up_placing(entry, placing)
+            raise
+        await self._run(entry, placing)
+
+    async def _give_up_placing(self, entry: Entry, placing: "asyncio.Task[Place]") -> None:
+        """The intent is not on record: nothing of a start is to be left."""
+        await asyncio.wait((placing,))
+        if not placing.cancelled():
+            placing.exception()
+        await self._placer.release(entry.record)
+
+    async def _run(self, entry: Entry, placing: "asyncio.Task[Place]") -> None:
+        try:
+            spawned = await self._spawn(entry, placing)
         except (SpawnError, AiodError, NativeError, OSError) as error:
             await self._failed(entry, error)
         else:
@@ -106,19 +125,18 @@ class Starter:
             assert self.watchers is not None
             self.watchers.begun(entry)
 
-    async def _spawn(self, entry: Entry) -> Spawned:
+    async def _spawn(self, entry: Entry, placing: "asyncio.Task[Place]") -> Spawned:
         pending, entry.pending = entry.pending, []
         try:
-            return await self._spawn_for(entry, pending)
+            return await self._spawn_for(entry, await placing, pending)
         except BaseException:
             for attachment in pending:
                 attachment.give_up()
             raise
 
-    async def _spawn_for(self, entry: Entry, pending: list[Attachment]) -> Spawned:
+    async def _spawn_for(self, entry: Entry, place: Place, pending: list[Attachment]) -> Spawned:
         record = entry.record
         await self._volumes.use({one.name for one in record.mounts if one.name}, record.id)
-        place = await self._placer.place(record)
         failpoints.reach(PLACED)
         await asyncio.to_thread(self._preparer.write_bundle, record, place, start=not pending)
         failpoints.reach(BUNDLE)

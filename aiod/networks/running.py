@@ -4,19 +4,25 @@ Owns the order of memory and disk: chosen in memory, on disk before anything is 
 free only when the disk says so. Must not know netlink, nor how a container is run.
 """
 
+import logging
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import msgspec
 
 from aiod import failpoints
+from aiod.errors import InternalError
 from aiod.native.network.description import Port, Sandbox
 from aiod.networks.assigning import Assigner
 from aiod.networks.directory import Directory
+from aiod.networks.kernel import Kernel
+from aiod.networks.readying import Readier
 from aiod.networks.sandboxes import End, describe, of_gateway
 from aiod.store.networkrecords import EndpointRecord
 from aiod.store.networks import NetworkRepository
 from aiod.store.records import ContainerRecord
+
+log = logging.getLogger(__name__)
 
 ALLOCATED = failpoints.declare("network.allocated")
 RELEASED = failpoints.declare("network.released")
@@ -56,9 +62,17 @@ class Running:
     """What one daemon's running containers have."""
 
     def __init__(
-        self, repository: NetworkRepository, directory: Directory, assigner: Assigner, table: str
+        self,
+        repository: NetworkRepository,
+        directory: Directory,
+        assigner: Assigner,
+        kernel: Kernel,
+        readier: Readier,
+        table: str,
     ) -> None:
         self._repository = repository
+        self._kernel = kernel
+        self._readier = readier
         self._directory = directory
         self._assigner = assigner
         self._table = table
@@ -71,6 +85,8 @@ class Running:
         """
         await self.release(record.id)
         before = self._directory.ends_of(record.id)
+        for end in before:
+            await self._readier.ready(self._directory.network_of(end))
         given = self._give(record, before)
         try:
             await self._repository.put(given, gone=_moved(before, given))
@@ -146,11 +162,20 @@ class Running:
         held = [end for end in endpoints if end.assigned is not None]
         if not held:
             return
+        await self._withdraw(held)
         bare = [msgspec.structs.replace(end, assigned=None) for end in held]
         await self._repository.put(bare)
         failpoints.reach(RELEASED)
         self._directory.put(bare)
         self._take_back(held)
+
+    async def _withdraw(self, held: Iterable[EndpointRecord]) -> None:
+        """Nothing is to come any more to addresses that may be another's soon."""
+        ports = [port for end in held if end.assigned for port in end.assigned.ports]
+        try:
+            await self._kernel.withdraw(ports)
+        except InternalError as error:
+            log.warning("%s", error.message)
 
     async def settle(self, running: Collection[str]) -> None:
         """As the daemon starts: containers that run keep what they have, all else is free."""

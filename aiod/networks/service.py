@@ -9,10 +9,13 @@ import time
 from collections.abc import Collection, Iterable
 
 from aiod.config import DaemonConfig
+from aiod.errors import InternalError
 from aiod.native.network.description import Sandbox
 from aiod.networks import model
 from aiod.networks.assigning import Assigner
 from aiod.networks.directory import Directory
+from aiod.networks.kernel import Kernel
+from aiod.networks.readying import Readier
 from aiod.networks.running import Running
 from aiod.networks.sandboxes import End
 from aiod.store.models import EndpointSettings
@@ -32,7 +35,11 @@ class NetworkService:
         self._engine_id = engine_id
         self._directory = Directory()
         self._assigner = Assigner()
-        self.running = Running(repository, self._directory, self._assigner, config.table)
+        self.kernel = Kernel(config)
+        self.readier = Readier(repository, self._directory, self._assigner, self.kernel)
+        self.running = Running(
+            repository, self._directory, self._assigner, self.kernel, self.readier, config.table
+        )
         self.find, self.ends_on = self._directory.find, self._directory.ends_on
 
     async def load(self) -> None:
@@ -73,7 +80,10 @@ class NetworkService:
         mode = record.network_mode
         if mode.startswith("container:"):
             return ()
-        asked = dict(record.networking.EndpointsConfig or {})
+        asked = {
+            model.DEFAULT if name == "default" else name: settings
+            for name, settings in (record.networking.EndpointsConfig or {}).items()
+        }
         names = dict.fromkeys((mode, *asked))
         return tuple(
             self._endpoint(record, name, asked.get(name, EndpointSettings()), place)
@@ -121,8 +131,20 @@ class NetworkService:
         await self.running.release(container_id)
 
     async def settle(self, running: Collection[str]) -> None:
-        """As the daemon starts: containers that run keep what they have, all else is free."""
+        """As the daemon starts: containers that run keep what they have, all else is free.
+
+        The kernel has what they and the networks need then, and nothing else of ours; where that
+        cannot be, the daemon goes on, and whoever starts on such a network is told.
+        """
         await self.running.settle(running)
+        sandboxes = [self.running.describe(container) for container in running]
+        try:
+            swept = await self.kernel.settle(self.list(), sandboxes)
+        except InternalError as error:
+            log.error("networks: %s", error.message)
+        else:
+            if swept:
+                log.warning("links that nobody needed: %s", ", ".join(swept))
 
 
 Networks = list[NetworkRecord]
