@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from tests.support import mounts
+from tests.support import hostnet, mounts
 from tests.support.engine import Engine
 from tests.support.processes import (
     Identity,
@@ -37,7 +37,8 @@ class AiodDaemon(Engine):
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         self.paths = Paths(base / "r", base / "s")
-        self.cgroup = DaemonConfig(paths=self.paths).cgroup_parent
+        self.config = DaemonConfig(paths=self.paths)
+        self.cgroup = self.config.cgroup_parent
         self.flags: list[str] = []
 
     def command(self) -> list[str]:
@@ -82,7 +83,7 @@ class AiodDaemon(Engine):
         return [line for line in verdict if line != "ok"] + foreign
 
     def clean_up(self) -> None:
-        """End every process, then take away mounts, cgroups and directories."""
+        """End every process, then take away mounts, cgroups, links and directories."""
         for pid in self.processes():
             try:
                 process = Identity.of(pid)
@@ -93,4 +94,5 @@ class AiodDaemon(Engine):
         mounts.unmount_all(self.base)
         resisting = mounts.remove_cgroups(self.cgroup)
         assert not resisting, resisting
+        hostnet.remove(self.config)
         shutil.rmtree(self.base)
