@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 import time
-from errno import ESRCH
+from errno import ENOENT, ESRCH
 from pathlib import Path
 
 import msgspec
@@ -163,8 +163,8 @@ class Maker:
         wanted = self._wanted = sandbox.decode(text)
         try:
             descriptor = namespace.open_of(task.pid)
-        except NativeError:
-            if proc.is_same(task.pid, task.start_time):
+        except NativeError as error:
+            if error.errno not in (ENOENT, ESRCH):
                 raise
             return  # it has failed, and says why itself
         try:
