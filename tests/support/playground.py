@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tests.support.binaries import require
+from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine
 from tests.support.http import Api, ApiError
 from tests.support.nameserver import NameServer
@@ -31,6 +32,12 @@ class Site:
         self.neighbour: Host = lan.host()
         engine.namespace = self.machine
         self._names = NameServer(self.neighbour, self.neighbour.ip4)
+
+    @property
+    def daemon(self) -> AiodDaemon:
+        """The engine, where it can only be aiod."""
+        assert isinstance(self.engine, AiodDaemon)
+        return self.engine
 
     def __enter__(self) -> Self:
         self._names.__enter__()

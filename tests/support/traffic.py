@@ -89,15 +89,26 @@ def _told(name: str, address: str) -> bytes:
     return f"{name} {address.removeprefix('::ffff:')}".encode()
 
 
+def connected(
+    where: Namespace, address: str, port: int, seconds: float = 20.0, kind: int = TCP
+) -> socket.socket:
+    """A socket of a namespace that is connected to an address."""
+    with where.entered():
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    client.settimeout(seconds)
+    try:
+        client.connect((address, port))
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
 def ask(
     where: Namespace, address: str, port: int = 80, kind: int = TCP, seconds: float = 20.0
 ) -> Answer:
     """Who answers at an address, asked from a namespace; OSError when nobody does."""
-    with where.entered():
-        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-    with client:
-        client.settimeout(seconds)
-        client.connect((address, port))
+    with connected(where, address, port, seconds, kind) as client:
         if kind == UDP:
             client.send(b"?")
         told = client.recv(4096).decode()
