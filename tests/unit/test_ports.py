@@ -19,6 +19,7 @@ from aiod.store.networkrecords import Assigned, EndpointRecord, NetworkRecord, P
 from aiod.store.records import ContainerRecord
 
 ADDRESSES = ("172.17.0.2", "")
+QUIET = "127.9.8.7"  # where nobody else has a port
 WEB = ContainerPort(80)
 
 
@@ -155,22 +156,22 @@ def test_the_other_protocol_and_another_address_are_other_ports() -> None:
 
 def test_of_a_range_the_first_free_port_is_given_until_none_is_left() -> None:
     ports = HostPorts()
-    given = [ports.choose([request("47000-47001", "127.0.0.1")], ADDRESSES)[0] for _ in range(2)]
-    assert [port.host_port for port in given] == [47000, 47001]
+    given = [ports.choose([request("27000-27001", QUIET)], ADDRESSES)[0] for _ in range(2)]
+    assert [port.host_port for port in given] == [27000, 27001]
     with pytest.raises(AiodError, match="all ports are allocated"):
-        ports.choose([request("47000-47001", "127.0.0.1")], ADDRESSES)
+        ports.choose([request("27000-27001", QUIET)], ADDRESSES)
     ports.give_back(given[:1])
-    assert ports.choose([request("47000-47001", "127.0.0.1")], ADDRESSES)[0].host_port == 47000
+    assert ports.choose([request("27000-27001", QUIET)], ADDRESSES)[0].host_port == 27000
 
 
 def test_any_port_is_another_one_each_time_though_the_last_was_given_back() -> None:
-    ports = HostPorts((47010, 47012))
+    ports = HostPorts((27010, 27012))
     numbers = []
     for _ in range(4):
-        (port,) = ports.choose([request("", "127.0.0.1")], ADDRESSES)
+        (port,) = ports.choose([request("", QUIET)], ADDRESSES)
         numbers.append(port.host_port)
         ports.give_back([port])
-    assert numbers == [47010, 47011, 47012, 47010]
+    assert numbers == [27010, 27011, 27012, 27010]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@
 
 enum { READY = 16, STACK = 128 * 1024, PLACE = 4096, WORDS = 256 };
 enum { MOST_PARTS = 2 };
-static const struct net_part *const parts[MOST_PARTS + 1] = {&net_dns}; /* NULL at the end */
+static const struct net_part *const parts[MOST_PARTS + 1] = {&net_proxy, &net_dns}; /* NULL at the end */
 
 /* A process is one shim, so there is one of this. `running` is the caller's side of the thread's
  * life, everything below `orders` the thread's own. */

@@ -33,7 +33,7 @@ struct net_part {
 };
 
 /* The parts, each defined in a file of its own. */
-extern const struct net_part net_dns;
+extern const struct net_part net_proxy, net_dns;
 
 /* Never due. */
 #define NET_NEVER INT64_MAX
