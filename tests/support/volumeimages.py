@@ -6,13 +6,13 @@ Must not know engines.
 import tarfile
 
 from tests.support import layertars, rootfs
-from tests.support.layertars import Member, directory, link, member, soft
+from tests.support.layertars import Member, directory, member, soft
 
 SEED = "/seed"  # owned by 1000:1000 with mode 0750
 FILES = 13  # names below it
 LISTING = (
-    "cd /seed; find . | sort | while read f; do stat -c '%n %F %a %u:%g %h %s' \"$f\"; done; "
-    "readlink soft up; cat a more"
+    "{ cd /seed; find . | sort | while read f; do stat -c '%n %F %a %u:%g %h' \"$f\"; done; "
+    "readlink soft; readlink up; cat a more hard sub/2 opaque/shown; } 2>/dev/null; true"
 )
 
 
@@ -26,7 +26,7 @@ def _base_layer() -> list[Member]:
         _top(),
         member("seed/a", b"first\n", mode=0o640, **owned),
         member("seed/set-id", b"#!/bin/sh\n", mode=0o4755),
-        link("seed/hard", "seed/a"),
+        member("seed/hard", type=tarfile.LNKTYPE, linkname="seed/a", mode=0o640, **owned),
         soft("seed/soft", "/etc/passwd"),
         soft("seed/up", "../../../.."),
         member("seed/pipe", type=tarfile.FIFOTYPE, mode=0o622),
