@@ -163,12 +163,12 @@ LATER = [
 
 
 @pytest.mark.parametrize("case", LATER, ids=lambda case: case.title)
-def test_refused_where_dockerd_is_slow_or_of_before(untouched: Engine, case: Wrong) -> None:
+def test_refused_where_dockerd_is_slow_or_of_before(aiod: Engine, case: Wrong) -> None:
     """20.10 says some of it only at a start, and looks for a driver for half a minute."""
-    if untouched.name == "dockerd":
-        pytest.skip("dockerd 20.10 is of before these options, or slow")
-    reply = ask(untouched, case)
+    before = _what_is_there(aiod)
+    reply = ask(aiod, case)
     assert (reply.status, case.says in reply.message) == (case.status, True), reply.body
+    assert _what_is_there(aiod) == before
 
 
 SUBPATHS = [

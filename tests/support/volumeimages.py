@@ -4,6 +4,7 @@ Must not know engines.
 """
 
 import tarfile
+from typing import Any
 
 from tests.support import layertars, rootfs
 from tests.support.layertars import Member, directory, member, soft
@@ -21,7 +22,7 @@ def _top() -> Member:
 
 
 def _base_layer() -> list[Member]:
-    owned = {"uid": 1000, "gid": 1000}
+    owned: dict[str, Any] = {"uid": 1000, "gid": 1000}
     return [
         _top(),
         member("seed/a", b"first\n", mode=0o640, **owned),
