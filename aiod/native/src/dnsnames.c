@@ -11,33 +11,48 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum { DNS_PORT = 53, PATH = 4200 };
+enum { DNS_PORT = 53, PATH = 4200, SMALL = 16384 };
 
 /* ---- text files ---- */
 
-/* A file as it is now; whoever replaces it does so whole. */
+/* A file as it is now; whoever replaces it does so whole. A small one is copied, which is the
+ * quicker, a large one mapped, of which shims share the memory. */
 struct view {
     const char *text;
     size_t size;
+    bool mapped;
 };
 
-static struct view look_at(const char *path) {
-    struct view view = {NULL, 0};
+/* The one that lists tables, and one table: never more at a time. */
+enum { LIST, TABLE, BUFFERS };
+static char buffers[BUFFERS][SMALL];
+
+static struct view copy_of(int fd, size_t size, int buffer) {
+    ssize_t length = read(fd, buffers[buffer], size);
+    return length > 0 ? (struct view){buffers[buffer], (size_t)length, false}
+                      : (struct view){NULL, 0, false};
+}
+
+static struct view map_of(int fd, size_t size) {
+    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    return map != MAP_FAILED ? (struct view){map, size, true} : (struct view){NULL, 0, false};
+}
+
+static struct view look_at(const char *path, int buffer) {
+    struct view view = {NULL, 0, false};
     struct stat found;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return view;
-    if (fstat(fd, &found) == 0 && found.st_size > 0) {
-        void *map = mmap(NULL, (size_t)found.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map != MAP_FAILED)
-            view = (struct view){map, (size_t)found.st_size};
-    }
+    if (fstat(fd, &found) == 0 && found.st_size > 0)
+        view = found.st_size <= SMALL ? copy_of(fd, (size_t)found.st_size, buffer)
+                                      : map_of(fd, (size_t)found.st_size);
     close(fd);
     return view;
 }
 
 static void look_away(struct view view) {
-    if (view.text)
+    if (view.mapped)
         munmap((void *)view.text, view.size);
 }
 
@@ -148,14 +163,14 @@ struct walk {
 
 static bool next_network(struct walk *walk) {
     look_away(walk->table);
-    walk->table = (struct view){NULL, 0};
+    walk->table = (struct view){NULL, 0, false};
     while (walk->left.at < walk->left.end) {
         struct words line = take(&walk->left, '\n');
         char path[PATH];
         if (!is(take(&line, ' '), "network") || !copy(line, path, sizeof path))
             continue;
         walk->links = walk->left;
-        walk->table = look_at(path);
+        walk->table = look_at(path, TABLE);
         return true;
     }
     return false;
@@ -209,17 +224,16 @@ static bool enough(const struct dns_found *found, uint16_t type) {
  * network is looked for after the same name in all. */
 void dns_find_name(const char *resolver, const char *name, uint16_t type,
                    struct dns_found *found) {
-    struct view file = look_at(resolver);
+    struct view file = look_at(resolver, LIST);
     char bare[DNS_NAME];
     found->known = false;
     found->count4 = found->count6 = 0;
-    for (int pass = 0; pass < 4; pass++) {
+    for (int pass = 0; pass < 4 && !enough(found, type); pass++) {
         struct walk walk = {.left = all(file)};
         while (next_network(&walk)) {
             bool here = pass < 2 || without_network(&walk, name, bare, sizeof bare);
-            if (!here || enough(found, type))
-                continue;
-            find_here(&walk, pass < 2 ? name : bare, pass % 2 == 0, found);
+            if (here && !enough(found, type))
+                find_here(&walk, pass < 2 ? name : bare, pass % 2 == 0, found);
         }
     }
     look_away(file);
@@ -227,7 +241,7 @@ void dns_find_name(const char *resolver, const char *name, uint16_t type,
 
 bool dns_find_address(const char *resolver, int family, const void *address, char *name,
                       size_t size) {
-    struct view file = look_at(resolver);
+    struct view file = look_at(resolver, LIST);
     struct walk walk = {.left = all(file)};
     char holder[DNS_NAME], network[DNS_NAME];
     bool found = false;
@@ -266,7 +280,7 @@ static bool parse_server(const char *text, struct dns_server *server) {
 
 /* Lines `server host|own ADDRESS`. */
 bool dns_find_server(const char *resolver, int number, struct dns_server *server) {
-    struct view file = look_at(resolver);
+    struct view file = look_at(resolver, LIST);
     struct words left = all(file);
     bool found = false;
     while (!found && left.at < left.end) {
