@@ -11,10 +11,18 @@ from collections.abc import Iterable
 
 import msgspec
 
-from aiod.containers import healthrules, limits, mountrequests, networking, resources, security
+from aiod.containers import (
+    healthrules,
+    limits,
+    mountrequests,
+    networking,
+    resources,
+    security,
+    sharing,
+)
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
-from aiod.native import capabilities
+from aiod.native import capabilities, initprogram
 from aiod.networks import hostfiles, links
 from aiod.store.models import (
     ContainerConfig,
@@ -31,21 +39,23 @@ _LARGEST_SIZE = 0xFFFF  # of a terminal: ioctl_tty(2), struct winsize
 _DEFAULT_NETWORKS = ("default", "bridge")
 _GRANTED = frozenset(
     {
-        "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps",
-        "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice", "CapAdd", "CapDrop",
+        "Annotations", "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps",
+        "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps", "BlkioWeight", "BlkioWeightDevice",
+        "CapAdd", "CapDrop",
         "ConsoleSize", "ContainerIDFile", "CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus",
         "CpusetMems", "DeviceCgroupRules", "Devices", "Dns", "DnsOptions", "DnsSearch",
-        "ExtraHosts", "GroupAdd", "Links", "LogConfig", "MaskedPaths", "Memory",
+        "ExtraHosts", "GroupAdd", "Init", "IpcMode", "Links", "LogConfig", "MaskedPaths",
+        "Memory",
         "MemoryReservation", "MemorySwap", "MemorySwappiness", "Mounts", "NanoCpus", "NetworkMode",
-        "OomKillDisable", "OomScoreAdj", "PidsLimit", "Privileged", "ReadonlyPaths",
-        "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs", "Ulimits",
-        "VolumeDriver", "VolumesFrom",
+        "OomKillDisable", "OomScoreAdj", "PidMode", "PidsLimit", "Privileged", "ReadonlyPaths",
+        "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs",
+        "UTSMode", "Ulimits", "VolumeDriver", "VolumesFrom",
     }
 )  # fmt: skip
 _HARMLESS = {
-    "IpcMode": ("", "private"), "CgroupnsMode": ("", "private", "host"), "PidMode": ("",),
-    "UTSMode": ("",), "UsernsMode": ("", "host"), "Isolation": ("", "default"),
-    "Runtime": ("", "aiod"), "Cgroup": ("",), "Init": (None, False),
+    "CgroupnsMode": ("", "private", "host"),
+    "UsernsMode": ("", "host"), "Isolation": ("", "default"),
+    "Runtime": ("", "aiod"), "Cgroup": ("",),
 }  # fmt: skip
 _CONFIG_REFUSED = ("MacAddress", "NetworkDisabled")
 
@@ -87,6 +97,8 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
         if value == getattr(default, name) or (not value and name not in _HARMLESS):
             continue
         raise UnsupportedError(f"HostConfig.{field.encode_name} is not supported by aiod yet")
+    sharing.check(config, host)
+    _check_init(host)
     limits.check(host, os.cpu_count() or 1)
     resources.check(host)
     security.check(host.SecurityOpt or ())
@@ -144,6 +156,11 @@ def _check_config(config: ContainerConfig) -> None:
     if config.StopSignal:
         signal_number(config.StopSignal)
     _check_directory(config.WorkingDir)
+
+
+def _check_init(host: HostConfig) -> None:
+    if host.Init and not initprogram.IS_THERE:
+        raise UnsupportedError("HostConfig.Init: this aiod was built without docker-init")
 
 
 def _check_log(settings: LogSettings) -> None:

@@ -5,21 +5,23 @@ capabilities and limits. Must not know how it is carried out.
 """
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from aiod.config import Paths
-from aiod.containers import devices, etcfiles, mountplan, networking, resources, security
+from aiod.containers import devices, etcfiles, mountplan, networking, resources, security, sharing
 from aiod.containers.identity import Identity
-from aiod.native import capabilities, seccomp, spec
+from aiod.containers.sharing import Shared
+from aiod.native import capabilities, initprogram, seccomp, spec
 from aiod.store.models import ExecConfig, HostConfig
 from aiod.store.records import ContainerRecord
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _SHM = 64 << 20
+_INIT = "/sbin/docker-init"
 _UNLIMITED = (1 << 64) - 1
 MASKED = (
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -34,13 +36,14 @@ _BELOW_DEV = ("/dev/pts", "/dev/mqueue")
 @dataclass(frozen=True, slots=True)
 class Places:
     """What a bundle stands on: the mounts that make its root, the directory of its files below
-    `/etc`, the daemon's directories, and the network namespace that it joins, empty for one of
-    its own or the host's."""
+    `/etc`, the daemon's directories, the network namespace that it joins, empty for one of its
+    own or the host's, and what else it shares."""
 
     root: tuple[spec.Mount, ...]
     etc: Path
     paths: Paths
     joined: str = ""
+    shared: Shared = field(default_factory=Shared)
 
 
 def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.Spec:
@@ -48,13 +51,15 @@ def build(record: ContainerRecord, identity: Identity, places: Places) -> spec.S
 
     Raises InvalidParameterError for a device that the host does not have.
     """
+    shared = places.shared
     return spec.Spec(
         process=_process(record, identity),
         root=spec.Root("rootfs", record.host.ReadonlyRootfs),
-        hostname=record.hostname,
-        domainname=record.config.Domainname,
+        hostname="" if shared.is_hosts("uts") else record.hostname,
+        domainname="" if shared.is_hosts("uts") else record.config.Domainname,
         mounts=(*places.root, *_mounts(record, places)),
-        linux=_linux(record, places.joined),
+        linux=_linux(record, places),
+        annotations=dict(record.host.Annotations or {}),
     )
 
 
@@ -65,7 +70,7 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
     asked = security.parse(host.SecurityOpt or ())
     size = host.ConsoleSize or [0, 0]
     return spec.Process(
-        args=(record.path, *record.args),
+        args=_args(record),
         cwd=config.WorkingDir or "/",
         env=environment(record, identity),
         user=_user(identity),
@@ -82,6 +87,16 @@ def _process(record: ContainerRecord, identity: Identity) -> spec.Process:
         no_new_privileges=asked.no_new_privileges,
         apparmor_profile=_apparmor(asked, host),
     )  # fmt: skip
+
+
+def _args(record: ContainerRecord) -> tuple[str, ...]:
+    """The command, below an init of ours if one was asked for and would be the first process."""
+    command = (record.path, *record.args)
+    return (_INIT, "--", *command) if _has_init(record.host) else command
+
+
+def _has_init(host: HostConfig) -> bool:
+    return host.Init is True and sharing.has_own_processes(host)
 
 
 def _user(identity: Identity) -> spec.User:
@@ -142,7 +157,6 @@ def environment(record: ContainerRecord, identity: Identity) -> tuple[str, ...]:
 
 
 def _common(host: HostConfig, places: Places) -> list[spec.Mount]:
-    shm = f"size={host.ShmSize or _SHM}"
     read_only = () if host.Privileged else ("ro",)
     mounts = [
         spec.Mount("/proc", "proc", "proc", _NOTHING),
@@ -152,12 +166,25 @@ def _common(host: HostConfig, places: Places) -> list[spec.Mount]:
         spec.Mount("/sys", "sysfs", "sysfs", (*_NOTHING, *read_only)),
         spec.Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_NOTHING, *_cgroup_access(host))),
         spec.Mount("/dev/mqueue", "mqueue", "mqueue", _NOTHING),
-        spec.Mount("/dev/shm", "tmpfs", "shm", (*_NOTHING, "mode=1777", shm)),
+        *_shm(host, places.shared),
     ]  # fmt: skip
+    if _has_init(host):
+        mounts.append(spec.Mount(_INIT, "bind", str(initprogram.PROGRAM), ("bind", "ro")))
     for name in etcfiles.NAMES:
         options = ("rbind", "rprivate")
         mounts.append(spec.Mount(f"/etc/{name}", "bind", str(places.etc / name), options))
     return mounts
+
+
+def _shm(host: HostConfig, shared: Shared) -> list[spec.Mount]:
+    """`/dev/shm`: its own, another's, the host's, or none."""
+    place = "/dev/shm"
+    if not shared.has_shm:
+        return []
+    if shared.shm is not None:
+        return [spec.Mount(place, "bind", str(shared.shm), ("rbind", "rprivate"))]
+    size = f"size={host.ShmSize or _SHM}"
+    return [spec.Mount(place, "tmpfs", "shm", (*_NOTHING, "mode=1777", size))]
 
 
 def _mounts(record: ContainerRecord, places: Places) -> list[spec.Mount]:
@@ -184,22 +211,24 @@ def cgroup_namespace(host: HostConfig) -> str:
     return host.CgroupnsMode or ("private" if resources.is_unified() else "host")
 
 
-def _namespaces(record: ContainerRecord, joined: str) -> tuple[spec.Namespace, ...]:
-    kinds = ["mount", "pid", "ipc", "uts"]
+def _namespaces(record: ContainerRecord, places: Places) -> tuple[spec.Namespace, ...]:
+    shared = places.shared.paths
+    kinds = ["mount", *(kind for kind in ("pid", "ipc", "uts") if kind not in shared)]
     if networking.has_own(record.network_mode):
         kinds.append("network")
     if cgroup_namespace(record.host) == "private":
         kinds.append("cgroup")
-    network = (spec.Namespace("network", joined),) if joined else ()
-    return (*map(spec.Namespace, kinds), *network)
+    joined = {**shared, "network": places.joined}
+    others = (spec.Namespace(kind, path) for kind, path in joined.items() if path)
+    return (*map(spec.Namespace, kinds), *others)
 
 
-def _linux(record: ContainerRecord, joined: str) -> spec.Linux:
+def _linux(record: ContainerRecord, places: Places) -> spec.Linux:
     host = record.host
     held = capabilities.resolve(host.CapAdd, host.CapDrop, privileged=host.Privileged)
     asked = security.parse(host.SecurityOpt or ())
     return spec.Linux(
-        namespaces=_namespaces(record, joined),
+        namespaces=_namespaces(record, places),
         resources=resources.of(host),
         devices=devices.nodes(host),
         sysctl=networking.settings(record)[1],

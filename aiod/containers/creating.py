@@ -17,7 +17,7 @@ import msgspec
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.containers import admission, bundle, mountchoice, resources
+from aiod.containers import admission, bundle, mountchoice, resources, sharing
 from aiod.containers import networking as networks
 from aiod.containers.entries import Directory
 from aiod.containers.happenings import event
@@ -98,6 +98,7 @@ class Creator:
             )
         admission.check(config, host, networking)
         mode = self._by_id(admission.network_mode(host))
+        host = sharing.by_id(host, lambda name: self._directory.find(name).record)
         host, warnings = resources.possible(host)
         async with self._images.lease() as lease:  # until a record says which layers are needed
             image = await self._images.hold(config.Image, lease)
@@ -144,7 +145,8 @@ class Creator:
         chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
         await asyncio.to_thread(mountchoice.check_sources, chosen)
         made = admission.new_id()
-        fallback = os.uname().nodename if mode == "host" else made[:12]
+        of_host = sharing.HOST in (mode, host.UTSMode)
+        fallback = os.uname().nodename if of_host else made[:12]
         config = msgspec.structs.replace(config, Hostname=config.Hostname or fallback)
         own = self._paths.container(made)
         record = ContainerRecord(

@@ -7,10 +7,12 @@ errors of the last. Addresses and ports are the networks' affair. Must not know 
 from collections.abc import Collection
 from typing import Protocol
 
-from aiod.containers import networking
+from aiod.config import Paths
+from aiod.containers import networking, sharing
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.naming import Naming
 from aiod.containers.networking import Place
+from aiod.containers.sharing import Shared
 from aiod.errors import ConflictError, InternalError
 from aiod.native.network.description import Sandbox
 from aiod.native.network.texts import PORTS_FILE, ports_text
@@ -54,6 +56,10 @@ class Placer:
         if sandbox is not None and sandbox.ports:
             files += ((PORTS_FILE, ports_text(sandbox.ports).encode()),)
         return Place(sandbox, files=files, ends=named.ends, variables=named.variables)
+
+    def shared(self, record: ContainerRecord, paths: Paths) -> Shared:
+        """The other namespaces that it shares in the run that begins. Raises AiodError."""
+        return sharing.find(record, lambda name: self._directory.find(name).record, paths)
 
     async def release(self, record: ContainerRecord) -> None:
         """Take back what `place` gave; the run is over, or did not come about."""

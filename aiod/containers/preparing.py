@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from aiod.containers import bundle, etcfiles, identity, mountplan, networking
+from aiod.containers import bundle, etcfiles, identity, mountplan, networking, sharing
 from aiod.containers.networking import Place
 from aiod.containers.roots import Roots
+from aiod.containers.sharing import Shared
 from aiod.containers.units import size_of
 from aiod.shim import protocol
 from aiod.store.models import ExecConfig
@@ -24,15 +25,19 @@ class Preparer:
         self._config = config
         self._roots = roots
 
-    def write_bundle(self, record: ContainerRecord, place: Place, *, start: bool) -> None:
+    def write_bundle(
+        self, record: ContainerRecord, place: Place, shared: Shared, *, start: bool
+    ) -> None:
         """Make the run directory anew; `start` lets the container execute as soon as it is made.
 
         Raises OSError, and AiodError for what the image cannot give.
         """
         own, run = self._paths.container(record.id), self._paths.shim(record.id)
+        sharing.take_shm_away(run)
         shutil.rmtree(run, ignore_errors=True)
         for made in (own, run / protocol.ROOTFS_DIRECTORY):
             made.mkdir(parents=True, exist_ok=True)
+        sharing.make_shm(shared, record, self._paths)
         mountplan.make_sources(mountplan.points(record))
         etc = own
         if place.host_of is None:
@@ -42,11 +47,13 @@ class Preparer:
         root = self._roots.prepare(record)
         who = self._identity(record, record.config.User)
         run_as = networking.as_run(record, place)
-        places = bundle.Places(root, etc, self._paths, networking.joined_path(place))
+        places = bundle.Places(root, etc, self._paths, networking.joined_path(place), shared)
         container = bundle.build(run_as, who, places)
         bundle.write(container, run, protocol.CONFIG_FILE)
         _write_network(record, run, place)
-        protocol.write_struct(run / protocol.REQUEST_FILE, self._request(record, run, place, start))
+        protocol.write_struct(
+            run / protocol.REQUEST_FILE, self._request(record, run, place, start, shared.processes)
+        )
 
     def exec_process(
         self, record: ContainerRecord, config: ExecConfig, console_size: tuple[int, int] | None
@@ -59,7 +66,12 @@ class Preparer:
         return identity.resolve(user, record.host.GroupAdd or (), self._roots.views(record))
 
     def _request(
-        self, record: ContainerRecord, run: Path, place: Place, start: bool
+        self,
+        record: ContainerRecord,
+        run: Path,
+        place: Place,
+        start: bool,
+        joined: tuple[tuple[int, int], ...],
     ) -> protocol.SpawnRequest:
         parent = self._config.cgroup_parent
         return protocol.SpawnRequest(
@@ -75,6 +87,7 @@ class Preparer:
             log=_log(record),
             joined_pid=place.joined[0],
             joined_start=place.joined[1],
+            joined=joined,
         )
 
 

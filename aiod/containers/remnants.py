@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiod.config import DaemonConfig, Paths
-from aiod.containers import resources
+from aiod.containers import resources, sharing
 from aiod.native import cgroups, proc
 from aiod.native.errors import NativeError
 from aiod.store.records import RunState
@@ -65,6 +65,7 @@ class Remnants:
 
     def remove_run_directory(self, container_id: str) -> None:
         """Take the run directory away."""
+        sharing.take_shm_away(self._paths.shim(container_id))
         shutil.rmtree(self._paths.shim(container_id), ignore_errors=True)
 
     def sweep_one(self, container_id: str, files: ShimFiles) -> None:
@@ -84,6 +85,7 @@ class Remnants:
         for found in self._paths.shims.iterdir():
             if found.name not in known.containers:
                 self.sweep_one(found.name, read_state(found))
+                sharing.take_shm_away(found)
                 _discard(found)
         for pid, start in self._strangers(known.shims):
             log.warning("shim %d belongs to no container: ended", pid)

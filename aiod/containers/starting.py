@@ -136,9 +136,11 @@ class Starter:
 
     async def _spawn_for(self, entry: Entry, place: Place, pending: list[Attachment]) -> Spawned:
         record = entry.record
+        shared = self._placer.shared(record, self._paths)
         await self._volumes.use({one.name for one in record.mounts if one.name}, record.id)
         failpoints.reach(PLACED)
-        await asyncio.to_thread(self._preparer.write_bundle, record, place, start=not pending)
+        write = self._preparer.write_bundle
+        await asyncio.to_thread(write, record, place, shared, start=not pending)
         failpoints.reach(BUNDLE)
         spawned = await self._template.spawn(self._paths.shim(record.id))
         failpoints.reach(SPAWNED)

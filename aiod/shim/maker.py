@@ -190,10 +190,13 @@ class Maker:
 
 
 def _check_joined(request: protocol.SpawnRequest) -> None:
-    """If that process is there now, it was when its namespace was joined by its number."""
+    """A process that is there now was there when its namespace was joined by its number."""
     pid, started = request.joined_pid, request.joined_start
     if pid and not proc.is_same(pid, started):
         raise NativeError("join the network namespace", ESRCH, "its container has ended")
+    for pid, started in request.joined:
+        if not proc.is_same(pid, started):
+            raise NativeError("join a namespace", ESRCH, "its container has ended")
 
 
 def remove(cgroup: cgroups.Cgroup) -> None:

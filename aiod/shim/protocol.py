@@ -44,7 +44,8 @@ class LogConfig(msgspec.Struct, frozen=True):
 class SpawnRequest(msgspec.Struct, frozen=True):
     """What the daemon asks of a shim, written as `request.json` before the fork.
 
-    The network namespace of the process `joined_pid`, if it is one, is to be the container's.
+    The network namespace of the process `joined_pid`, if it is one, is to be the container's;
+    `joined` are further processes, with their start times, whose namespaces it is to have.
     """
 
     id: str
@@ -59,6 +60,7 @@ class SpawnRequest(msgspec.Struct, frozen=True):
     log: LogConfig = LogConfig(driver="none")
     joined_pid: int = 0
     joined_start: int = 0
+    joined: tuple[tuple[int, int], ...] = ()
 
 
 class ShimState(msgspec.Struct, frozen=True):
