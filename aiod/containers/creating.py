@@ -105,7 +105,10 @@ class Creator:
             return await self._create(image, name, config, host, networking, mode, warnings)
 
     def _with_targets(self, host: HostConfig, mode: str) -> HostConfig:
-        """With the ids of what it links to on the default network. Raises NotFoundError."""
+        """With the ids of what it links to on the default network.
+
+        Raises InvalidParameterError: "not found" would be said of the image by clients.
+        """
         if not host.Links or mode != networks.DEFAULT:
             return host
         found = []
@@ -113,7 +116,7 @@ class Creator:
             try:
                 target = self._directory.find(link.target).record.id
             except NotFoundError as error:
-                raise NotFoundError(
+                raise InvalidParameterError(
                     f"could not get container for {link.target}: {error.message}"
                 ) from None
             found.append(f"{target}:{link.alias}")

@@ -49,9 +49,9 @@ class Looking:
         found = []
         for link in map(links.parse, record.host.Links):
             target = self._directory.by_id.get(link.target)
-            if target is not None:
-                found.append(f"/{target.record.name}:/{record.name}/{link.alias}")
-        host = msgspec.structs.replace(record.host, Links=found or None)
+            name = target.record.name if target else link.target
+            found.append(f"/{name}:/{record.name}/{link.alias}")
+        host = msgspec.structs.replace(record.host, Links=found)
         return msgspec.structs.replace(record, host=host)
 
     def open_wait(self, reference: str, condition: str) -> Waiter:

@@ -203,16 +203,16 @@ class Naming:
         if record.network_mode != model.DEFAULT:
             return
         for link in map(links.parse, record.host.Links or ()):
-            entry = self._directory.by_id.get(link.target)
-            if entry is None:
-                continue  # a link goes with what it leads to
-            other, address = entry.record, self._default_address(link.target)
-            if other.state.status not in RUNNING or not address:
+            entry, address = self._directory.by_id.get(link.target), ""
+            if entry is not None and entry.record.state.status in RUNNING:
+                address = self._default_address(link.target)
+            if entry is None or not address:
+                name = entry.record.name if entry else link.target
                 raise InternalError(
-                    f"Cannot link to a non running container: /{other.name} "
+                    f"Cannot link to a non running container: /{name} "
                     f"AS /{record.name}/{link.alias}"
                 )
-            yield _linked(other, link.alias, address)
+            yield _linked(entry.record, link.alias, address)
 
     def _default_address(self, container_id: str) -> str:
         ends = self._networks.ends(container_id)
