@@ -15,14 +15,9 @@ _NO_SWARM = (
 )
 
 _LATER = """
-GET /containers/{id}/changes
-GET /containers/{id}/export
 GET /containers/{id}/stats
 POST /containers/{id}/update
 GET /containers/{id}/attach/ws
-HEAD /containers/{id}/archive
-GET /containers/{id}/archive
-PUT /containers/{id}/archive
 POST /containers/prune
 POST /build/prune
 POST /build/cancel

@@ -5,7 +5,7 @@ Must not know any route.
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 
 import msgspec
@@ -50,14 +50,17 @@ def failure(error: AiodError) -> web.Response:
 
 
 async def streamed(
-    call: Call, pieces: AsyncGenerator[bytes, None], content_type: str
+    call: Call,
+    pieces: AsyncGenerator[bytes, None],
+    content_type: str,
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """An answer of bytes as they come. A failure before the first piece has its own status;
     a later one cuts the connection, so that nobody takes the half for the whole.
     """
     async with contextlib.aclosing(pieces):
         first = await anext(pieces, b"")
-        response = web.StreamResponse(headers={"Content-Type": content_type})
+        response = web.StreamResponse(headers={"Content-Type": content_type, **(headers or {})})
         response.headers.update(call.common_headers)
         await response.prepare(call.request)
         await response.write(first)

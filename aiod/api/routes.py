@@ -9,6 +9,7 @@ from aiod.api.build import BuildRoutes
 from aiod.api.containers import ContainerRoutes
 from aiod.api.events import EventRoutes
 from aiod.api.execs import ExecRoutes
+from aiod.api.files import FileRoutes
 from aiod.api.images import ImageRoutes
 from aiod.api.metrics import MetricsRoutes
 from aiod.api.networks import NetworkRoutes
@@ -25,6 +26,7 @@ def all_routes(services: Services) -> list[Route]:
     parts = (
         SystemRoutes(services),
         ContainerRoutes(services),
+        FileRoutes(services),
         StreamRoutes(services),
         ExecRoutes(services),
         ImageRoutes(services),

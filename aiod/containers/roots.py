@@ -4,12 +4,13 @@ Must not know how snapshots are made. Blocking.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from aiod.config import Paths
 from aiod.images.service import ImageService
 from aiod.images.snapshots.choice import Snapshotters
-from aiod.images.snapshots.model import Stack, Usage, Write
+from aiod.images.snapshots.model import Difference, Stack, Usage, Write
 from aiod.native import spec
 from aiod.store.records import ContainerRecord
 
@@ -40,6 +41,10 @@ class Roots:
     def usage(self, record: ContainerRecord) -> Usage:
         """What the container has written."""
         return self._snapshotters.of(record.snapshotter).usage(self._stack(record))
+
+    def differences(self, record: ContainerRecord) -> Iterable[Difference]:
+        """What the container has made other than its layers are."""
+        return self._snapshotters.of(record.snapshotter).differences(self._stack(record))
 
     def commit(self, record: ContainerRecord) -> Write | None:
         """What writes the layer of all it changed; None if it changed nothing."""

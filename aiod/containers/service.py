@@ -14,6 +14,7 @@ from aiod.containers import admission
 from aiod.containers.creating import Creator
 from aiod.containers.entries import RUNNING, Directory
 from aiod.containers.execs import Execs
+from aiod.containers.files.service import Files
 from aiod.containers.happenings import event
 from aiod.containers.health import HealthMonitor
 from aiod.containers.joining import Joiner
@@ -82,6 +83,7 @@ class ContainerService:
         self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
         self.create = Creator(paths, repository, images, networks, volumes, directory, roots).create
         self.remove = self._remover.remove
+        self.files = Files(paths, directory, roots, events)
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize
 

@@ -103,6 +103,10 @@ class UpperWriter:
         """Whether a file stands for one that is gone."""
         return is_whiteout(status)
 
+    def open_file(self, fd: int, name: bytes) -> int:
+        """To read a regular file of a directory."""
+        return os.open(name, _OPEN_FILE, dir_fd=fd)
+
     def root(self, path: Path) -> None:
         """All below it."""
         fd = os.open(path, _OPEN_DIR)
@@ -148,7 +152,7 @@ class UpperWriter:
             entry.link = known
             self.tar.add(entry)
         elif stat.S_ISREG(status.st_mode):
-            self._regular(os.open(name, _OPEN_FILE, dir_fd=fd), parts)
+            self._regular(self.open_file(fd, name), parts)
         elif not stat.S_ISSOCK(status.st_mode):  # which has no life without its process
             self._special(fd, status, parts)
 

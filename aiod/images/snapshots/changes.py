@@ -19,10 +19,11 @@ from aiod.images.trees import file_sum
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Paths relative to the root: those that are new or other, and those that are gone."""
+    """Paths relative to the root: those that are new or other, those that are gone, the new."""
 
     there: frozenset[bytes]
     gone: frozenset[bytes]
+    new: frozenset[bytes] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.there or self.gone)
@@ -32,12 +33,15 @@ def find(root: Path, layers: Sequence[Path], since_ns: int) -> Changes:
     """Compare `root` with its layers, the topmost first; `since_ns` is when it was copied."""
     before = {one.path: one for one in stacked.walk([os.fsencode(layer) for layer in layers])}
     there: set[bytes] = set()
+    new: set[bytes] = set()
     for now in stacked.walk([os.fsencode(root)]):
         old = before.pop(now.path, None)
         if old is None or not _same(old, now, since_ns):
             there.add(now.path)
+        if old is None:
+            new.add(now.path)
     gone = {path for path in before if os.path.dirname(path) not in before}
-    return Changes(frozenset(there), frozenset(gone))
+    return Changes(frozenset(there), frozenset(gone), frozenset(new))
 
 
 def _same(old: stacked.Seen, now: stacked.Seen, since_ns: int) -> bool:

@@ -6,8 +6,9 @@ several can be in use side by side, each container remembering its own's name.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,22 @@ class Usage:
     files: int
 
 
+class Kind(IntEnum):
+    """What became of a path, in the numbers of the Engine API (`ChangeType`)."""
+
+    CHANGED = 0
+    ADDED = 1
+    DELETED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path, relative to the root, that is not as in the layers."""
+
+    path: bytes
+    kind: Kind
+
+
 class Snapshotter(Protocol):
     """How snapshots are made. Every method blocks and raises OSError for the machine's faults.
 
@@ -67,6 +84,10 @@ class Snapshotter(Protocol):
 
     def commit(self, stack: Stack) -> Write | None:
         """What writes the layer of all that was changed; None if nothing was."""
+        ...
+
+    def differences(self, stack: Stack) -> Iterable[Difference]:
+        """What is not as in the layers; of a tree that is gone only its top."""
         ...
 
     def usage(self, stack: Stack) -> Usage:

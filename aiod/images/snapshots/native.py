@@ -9,13 +9,13 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from aiod.images.files import sync_directory, sync_file_system
 from aiod.images.snapshots import changes, stacked
-from aiod.images.snapshots.model import Mount, Stack, Usage, Write
+from aiod.images.snapshots.model import Difference, Kind, Mount, Stack, Usage, Write
 from aiod.images.snapshots.usage import measure
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
@@ -55,6 +55,16 @@ class NativeSnapshotter:
         """What is not as in the layers."""
         found = changes.find(stack.own / "root", stack.layers, _copied_ns(stack))
         return partial(changes.write, stack.own / "root", found) if found else None
+
+    def differences(self, stack: Stack) -> Iterator[Difference]:
+        """What is not as in the layers."""
+        if not (stack.own / "root").is_dir():
+            return
+        found = changes.find(stack.own / "root", stack.layers, _copied_ns(stack))
+        for path in found.there:
+            yield Difference(path, Kind.ADDED if path in found.new else Kind.CHANGED)
+        for path in found.gone:
+            yield Difference(path, Kind.DELETED)
 
     def usage(self, stack: Stack) -> Usage:
         """What was changed since it was copied."""

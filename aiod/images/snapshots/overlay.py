@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from aiod.images.diff import write_upper
-from aiod.images.snapshots.model import Mount, Stack, Usage, Write
+from aiod.images.snapshots import differences
+from aiod.images.snapshots.model import Difference, Mount, Stack, Usage, Write
 from aiod.images.snapshots.usage import measure
 
 
@@ -36,6 +38,10 @@ class OverlaySnapshotter:
             if next(entries, None) is None:
                 return None
         return partial(write_upper, _upper(stack))
+
+    def differences(self, stack: Stack) -> Iterable[Difference]:
+        """The upper directory against the layers."""
+        return differences.of_upper(_upper(stack), stack.layers) if _upper(stack).is_dir() else ()
 
     def usage(self, stack: Stack) -> Usage:
         """All that is in the upper directory."""

@@ -27,15 +27,15 @@ def walk(layers: Sequence[bytes]) -> Iterator[Seen]:
 
 
 def _walk(places: tuple[bytes, ...], above: bytes) -> Iterator[Seen]:
-    for name, found in sorted(_merged(places).items()):
+    for name, found in sorted(merged(places).items()):
         path = above + name
         yield Seen(path, found[0].place, found[0].status)
         if stat.S_ISDIR(found[0].status.st_mode):
             yield from _walk(tuple(one.place for one in found), path + b"/")
 
 
-def _merged(places: tuple[bytes, ...]) -> dict[bytes, list[Seen]]:
-    """For every name what shows: one file, or the directories that are merged."""
+def merged(places: tuple[bytes, ...]) -> dict[bytes, list[Seen]]:
+    """In one directory, for every name what shows: one file, or the directories that are merged."""
     found: dict[bytes, list[Seen]] = {}
     closed: set[bytes] = set()
     for place in places:
@@ -49,12 +49,13 @@ def _merged(places: tuple[bytes, ...]) -> dict[bytes, list[Seen]]:
                     found[name] = [one]
                 continue
             found.setdefault(name, []).append(one)
-            if _is_opaque(one.place):
+            if is_opaque(one.place):
                 closed.add(name)
     return found
 
 
-def _is_opaque(directory: bytes) -> bool:
+def is_opaque(directory: bytes) -> bool:
+    """Whether nothing of the layers below shows in it."""
     try:
         return os.getxattr(directory, OPAQUE_XATTR, follow_symlinks=False) == b"y"
     except OSError:

@@ -1,0 +1,159 @@
+"""What of a container's tree goes into a tar, and what is told of one path of it.
+
+Owns Docker's names in such a tar, and that a tree which changes meanwhile, as that of a running
+container does, is read as far as it is there. Blocking; must not know whose tree it is.
+"""
+
+import errno
+import os
+import posixpath
+import stat
+import threading
+from dataclasses import dataclass
+
+from aiod.errors import InternalError
+from aiod.images.content import CHUNK
+from aiod.images.diff import Parts, UpperWriter
+from aiod.images.handing import Write
+from aiod.images.tarwriter import TarWriter
+from aiod.images.threads import Cancelled
+from aiod.native import rooted
+
+_READ_DIR = os.O_RDONLY | os.O_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """A path's own status; `link_target` is where a link leads in the end, from the root."""
+
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str
+
+
+def absolute(path: str) -> str:
+    """From the root, without `..`; a slash or a dot at its end stays, for what it asks."""
+    found = posixpath.normpath("/" + path)
+    found = "/" + found.lstrip("/")
+    if path.endswith("/.") or path == ".":
+        return found.rstrip("/") + "/."
+    return found + "/" if path.endswith("/") and found != "/" else found
+
+
+def look(root: int, path: str) -> PathStat:
+    """The status of `path`, which is absolute. Raises OSError."""
+    with rooted.opened(root, os.fsencode(path), _own_flags(path)) as found:
+        status = os.fstat(found)
+    target = ""
+    if stat.S_ISLNK(status.st_mode):
+        target = os.fsdecode(_link_target(root, os.fsencode(path)))
+    name = _base(path)
+    return PathStat(name, status.st_size, status.st_mode, status.st_mtime_ns, target)
+
+
+def _own_flags(path: str) -> int:
+    """A link at the end is not followed, unless the path says that it is a directory."""
+    return rooted.PATH if path.endswith(("/", "/.")) else rooted.PATH | rooted.NOFOLLOW
+
+
+def _base(path: str) -> str:
+    return posixpath.basename(path.rstrip("/")) or "/"
+
+
+def _link_target(root: int, path: bytes) -> bytes:
+    """As far as there is something; a link that leads nowhere, by its own words."""
+    try:
+        return rooted.real_path(root, path)
+    except OSError:
+        above, _, name = path.rpartition(b"/")
+        with rooted.opened(root, above, rooted.DIRECTORY) as parent:
+            words = os.readlink(name, dir_fd=parent)
+        joined = posixpath.join(above or b"/", words)
+        return b"/" + posixpath.normpath(joined).lstrip(b"/")
+
+
+def write(root: int, path: str, out: Write, gone: threading.Event) -> None:
+    """A tar of `path`, absolute, whose entries begin with its last name. Raises OSError."""
+    place = os.fsencode(path)
+    name = os.fsencode(_base(path))
+    with rooted.opened(root, place, _own_flags(path)) as found:
+        mode = os.fstat(found).st_mode
+    tar = TarWriter(out)
+    walk = LiveWriter(tar, gone)
+    if stat.S_ISDIR(mode):
+        walk.tree(rooted.open_in(root, place, _READ_DIR), name)
+    else:
+        above = place.rstrip(b"/").rpartition(b"/")[0]
+        with rooted.opened(root, above, _READ_DIR) as parent:
+            walk.one(parent, name)
+    tar.close()
+
+
+def write_all(root: int, out: Write, gone: threading.Event) -> None:
+    """A tar of everything below the root."""
+    tar = TarWriter(out)
+    LiveWriter(tar, gone).directory(rooted.open_in(root, b".", _READ_DIR), ())
+    tar.close()
+
+
+class LiveWriter(UpperWriter):
+    """Passes by what goes while it is read; a file that becomes shorter ends in zero bytes."""
+
+    def is_removal(self, status: os.stat_result) -> bool:
+        """Nothing is: mounts show no whiteouts."""
+        return False
+
+    def tree(self, fd: int, name: bytes) -> None:
+        """A directory under `name` with all below it; `fd` is closed."""
+        self._subdirectory(fd, (b"." if name == b"/" else name,))
+
+    def one(self, parent: int, name: bytes) -> None:
+        """What has this name there."""
+        self._entry(parent, (name,))
+
+    def open_file(self, fd: int, name: bytes) -> int:
+        """Never a device that has taken the file's place: opening one may do something."""
+        flags = rooted.PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        seen = os.open(name, flags, dir_fd=fd)
+        try:
+            if not stat.S_ISREG(os.fstat(seen).st_mode):
+                raise FileNotFoundError(name)
+            return os.open(rooted.place_of(seen), os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(seen)
+
+    def _guarded(self, fd: int, parts: Parts) -> None:
+        try:
+            super()._guarded(fd, parts)
+        except InternalError as error:
+            if not _is_change(error.__cause__):
+                raise
+
+    def _copy(self, fd: int, left: int, parts: Parts) -> None:
+        while left:
+            data = _read(fd, min(CHUNK, left)) or bytes(min(CHUNK, left))
+            if self.cancelled.is_set():
+                raise Cancelled
+            self.tar.data(data)
+            left -= len(data)
+        self.tar.end_entry()
+
+
+def _is_change(cause: BaseException | None) -> bool:
+    """What a running container can do to a name meanwhile, or never let be read."""
+    if cause is None:  # it disappeared
+        return True
+    return isinstance(cause, OSError) and cause.errno in (
+        errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
+        errno.EIO, errno.EINVAL, errno.ESRCH,
+    )  # fmt: skip
+
+
+def _read(fd: int, size: int) -> bytes:
+    """What cannot be read, as in /proc, is empty."""
+    try:
+        return os.read(fd, size)
+    except OSError:
+        return b""
