@@ -105,7 +105,7 @@ def test_a_service_that_is_not_there_resets_its_clients(
     port = port_of(service)
     service.close()
     assert proxy.start(port) == (0, "")
-    with client(port) as near, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), client(port) as near:
         near.recv(1)
 
 
