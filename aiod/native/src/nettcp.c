@@ -14,7 +14,7 @@
 
 /* A connection has two descriptors, and a pipe for each way only while that holds something. */
 enum { MOST = 32768, AT_ONCE = 64, POOL = 16, SPARE = 128, ROUNDS = 16 };
-enum { CHUNK = 1 << 18 };
+enum { CHUNK = 1 << 19, LITTLE = 1 << 14 };
 static const int64_t RETRY_NS = 10000000;
 
 struct end {
@@ -56,7 +56,10 @@ static int take_pipe(int fds[2]) {
         fds[1] = tcp.pool[tcp.pooled][1];
         return 0;
     }
-    return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    (void)fcntl(fds[1], F_SETPIPE_SZ, CHUNK); /* a smaller one does, too */
+    return 0;
 }
 
 static void close_pipe(int fds[2]) {
@@ -169,15 +172,22 @@ static void stay_busy(struct connection *connection) {
 
 enum moved { MOVED, WAITING, STARVED };
 
+static ssize_t splice_in(struct way *way, struct end *from) {
+    return splice(from->fd, NULL, way->pipe[1], NULL, CHUNK, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+}
+
+/* The kernel may stop within a packet; what is left of it comes along, and is no small one of its
+ * own on the other side. */
 static enum moved fill(struct way *way, struct end *from, struct connection *connection) {
     if (!from->readable)
         return WAITING;
     if (way->pipe[0] < 0 && take_pipe(way->pipe) < 0)
         return STARVED;
-    ssize_t got = splice(from->fd, NULL, way->pipe[1], NULL, CHUNK,
-                         SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    ssize_t got = splice_in(way, from);
     if (got > 0) {
         way->held = (size_t)got;
+        ssize_t more = got >= LITTLE ? splice_in(way, from) : 0;
+        way->held += more > 0 ? (size_t)more : 0;
         return MOVED;
     }
     if (got < 0 && errno == EINTR)
