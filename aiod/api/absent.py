@@ -23,11 +23,6 @@ POST /build/prune
 POST /build/cancel
 POST /commit
 GET /system/df
-POST /networks/create
-POST /networks/prune
-POST /networks/{id}/connect
-POST /networks/{id}/disconnect
-DELETE /networks/{id}
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

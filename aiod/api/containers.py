@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
-from aiod.api.listing import FILTERS, select
-from aiod.api.networks import network_id
+from aiod.api.endpointviews import EndpointViews
+from aiod.api.listing import FILTERS, ports_of, select
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -62,8 +62,8 @@ class ContainerRoutes:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._containers = services.containers
-        ids = {name: network_id(services.engine_id, name) for name in ("none", "host")}
-        self._renderer = Renderer(services.config.paths, ids)
+        self._ends = EndpointViews(services.networks)
+        self._renderer = Renderer(services.config.paths, self._ends)
 
     def routes(self) -> list[Route]:
         """The table's part."""
@@ -105,6 +105,7 @@ class ContainerRoutes:
             params.filters(query, FILTERS),
             params.boolean(query, "all"),
             params.integer(query, "limit"),
+            {"network": self._ends.is_on, "publish": self._publishes},
         )
         sizes: dict[str, Sizes] = {}
         if params.boolean(query, "size"):
@@ -112,6 +113,14 @@ class ContainerRoutes:
                 sizes[record.id] = await self._sizes(record)
         now = time.time_ns()
         return replies.json([self._renderer.summary(r, now, sizes.get(r.id)) for r in chosen])
+
+    def _publishes(self, record: ContainerRecord, value: str) -> bool:
+        first, last, protocol = ports_of("publish", value)
+        return any(
+            port.Type == protocol and first <= port.PublicPort <= last
+            for port in self._ends.ports(record)
+            if port.PublicPort
+        )
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         record = self._containers.get(call.id)

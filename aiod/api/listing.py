@@ -4,7 +4,7 @@ Pure functions over records; must not know HTTP or how records are kept.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aiod.api.params import Filters, boolean_filter
 from aiod.containers import mountplan
@@ -28,18 +28,24 @@ Test = Callable[[ContainerRecord, str], bool]
 
 
 def select(
-    records: Iterable[ContainerRecord], filters: Filters, all_states: bool, limit: int
+    records: Iterable[ContainerRecord],
+    filters: Filters,
+    all_states: bool,
+    limit: int,
+    networked: Mapping[str, Test],
 ) -> list[ContainerRecord]:
     """The containers to show, the newest first.
 
-    `limit` (0: none) counts containers in every state, as does a filter on the state.
+    `limit` (0: none) counts containers in every state, as does a filter on the state. `networked`
+    are the tests of the filters `network` and `publish`.
     """
     found = sorted(records, key=lambda record: record.created_ns, reverse=True)
     _check(filters)
     shown = _between(found, filters)
     if not (all_states or limit > 0 or filters.get("status")):
         shown = [record for record in shown if record.state.status in _SHOWN]
-    shown = [record for record in shown if _matches(record, filters)]
+    tests = {**_TESTS, **networked}
+    shown = [record for record in shown if _matches(record, filters, tests)]
     return shown[:limit] if limit > 0 else shown
 
 
@@ -52,7 +58,7 @@ def _check(filters: Filters) -> None:
             raise InvalidParameterError(f"invalid filter 'exited={value}'")
     for name in ("expose", "publish"):
         for value in filters.get(name, []):
-            _ports(name, value)
+            ports_of(name, value)
     for value in filters.get("name", []):
         if _NESTED.search(value) or len(value) > _LONGEST_PATTERN:
             raise InvalidParameterError(f"invalid filter 'name={value}': too costly a pattern")
@@ -81,7 +87,7 @@ def _one(found: Sequence[ContainerRecord], value: str) -> ContainerRecord:
     return prefixed[0]
 
 
-def _matches(record: ContainerRecord, filters: Filters) -> bool:
+def _matches(record: ContainerRecord, filters: Filters, tests: Mapping[str, Test]) -> bool:
     for name, values in filters.items():
         if name in ("before", "since") or not values:
             continue
@@ -91,7 +97,7 @@ def _matches(record: ContainerRecord, filters: Filters) -> bool:
         elif name == "is-task":
             if boolean_filter(filters, name):
                 return False
-        elif not any(_TESTS[name](record, value) for value in values):
+        elif not any(tests[name](record, value) for value in values):
             return False
     return True
 
@@ -127,7 +133,7 @@ def _volume(record: ContainerRecord, value: str) -> bool:
     )
 
 
-def _ports(name: str, value: str) -> tuple[int, int, str]:
+def ports_of(name: str, value: str) -> tuple[int, int, str]:
     """First, last and protocol of `80`, `80/udp` or `80-90/tcp`."""
     found = _PORTS.fullmatch(value)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
@@ -137,9 +143,9 @@ def _ports(name: str, value: str) -> tuple[int, int, str]:
 
 
 def _exposed(record: ContainerRecord, value: str) -> bool:
-    first, last, protocol = _ports("expose", value)
+    first, last, protocol = ports_of("expose", value)
     for port in record.config.ExposedPorts or ():
-        lower, upper, own = _ports("expose", port)
+        lower, upper, own = ports_of("expose", port)
         if own == protocol and lower <= last and first <= upper:
             return True
     return False
@@ -159,8 +165,6 @@ _TESTS: dict[str, Test] = {
     "id": lambda record, value: record.id.startswith(value),
     "isolation": lambda record, value: True,  # of Windows
     "name": _name,
-    "network": lambda record, value: value == record.network_mode,
-    "publish": lambda record, value: False,
     "status": lambda record, value: record.state.status.value == value,
     "volume": _volume,
 }

@@ -1,95 +1,145 @@
-"""Routes of the tag Network, as far as there are networks: `none` and `host`.
+"""Routes of the tag Network. Must not know how a container is given its network."""
 
-Must not know how a container is given its network.
-"""
-
-import hashlib
-from collections.abc import Callable
+import time
 
 import msgspec
 from aiohttp import web
 
-from aiod.api import params, replies
+from aiod.api import networkviews, params, replies
+from aiod.api.networkviews import ContainerView, NetworkView
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
-from aiod.errors import NotFoundError
+from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.images.selection import moment
+from aiod.networks import model
+from aiod.networks.requests import NetworkRequest
+from aiod.networks.selection import LIST_FILTERS, PRUNE_FILTERS, SCOPE
+from aiod.store.models import EndpointSettings
+from aiod.store.networkrecords import Assigned, NetworkRecord
+from aiod.store.records import Status
 
-_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
-_DRIVERS = {"none": "null", "host": "host"}
+_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+_ALIVE = (Status.RUNNING, Status.PAUSED)
 
 
-class Ipam(msgspec.Struct, frozen=True):
-    """Address management: neither network has any."""
+class CreateReply(msgspec.Struct, frozen=True):
+    """The answer of create."""
 
-    Driver: str = "default"
-    Options: None = None
-    Config: tuple[()] = ()
-
-
-class NetworkView(msgspec.Struct, frozen=True):
-    """A network in Docker's words."""
-
-    Name: str
     Id: str
-    Driver: str
-    Containers: dict[str, object]
-    Created: str = "0001-01-01T00:00:00Z"
-    Scope: str = "local"
-    EnableIPv4: bool = False
-    EnableIPv6: bool = False
-    IPAM: Ipam = Ipam()
-    Internal: bool = False
-    Attachable: bool = False
-    Ingress: bool = False
-    ConfigFrom: dict[str, str] = msgspec.field(default_factory=lambda: {"Network": ""})
-    ConfigOnly: bool = False
-    Options: dict[str, str] = {}
-    Labels: dict[str, str] = {}
+    Warning: str
 
 
-def network_id(engine_id: str, name: str) -> str:
-    """The id of a built-in network: the same for one engine for ever."""
-    return hashlib.sha256(f"{engine_id}/{name}".encode()).hexdigest()
+class ConnectBody(msgspec.Struct, frozen=True):
+    """The body of a connect."""
+
+    Container: str = ""
+    EndpointConfig: EndpointSettings = EndpointSettings()
+
+
+class DisconnectBody(msgspec.Struct, frozen=True):
+    """The body of a disconnect."""
+
+    Container: str = ""
+    Force: bool = False
+
+
+class PruneReply(msgspec.Struct, frozen=True):
+    """The answer of prune."""
+
+    NetworksDeleted: list[str] | None
 
 
 class NetworkRoutes:
-    """List and inspect."""
+    """List, inspect, create, remove, prune, connect and disconnect."""
 
     def __init__(self, services: Services) -> None:
-        self._networks = [
-            NetworkView(Name=name, Id=network_id(services.engine_id, name), Driver=driver,
-                        Containers={})
-            for name, driver in _DRIVERS.items()
-        ]  # fmt: skip
+        self._networks = services.networks
+        self._containers = services.containers
 
     def routes(self) -> list[Route]:
         """The table's part."""
         return [
             Route("GET", "/networks", self._list),
+            Route("POST", "/networks/create", self._create),
+            Route("POST", "/networks/prune", self._prune),
             Route("GET", "/networks/{id}", self._inspect),
+            Route("DELETE", "/networks/{id}", self._remove),
+            Route("POST", "/networks/{id}/connect", self._connect),
+            Route("POST", "/networks/{id}/disconnect", self._disconnect),
         ]
 
     async def _list(self, call: Call) -> web.StreamResponse:
-        filters = params.filters(call.query(), _FILTERS)
-        return replies.json([n for n in self._networks if _matches(n, filters)])
+        filters = params.filters(call.query(), LIST_FILTERS)
+        found = self._networks.select(filters)
+        return replies.json([networkviews.view(network, {}) for network in found])
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
-        for network in self._networks:
-            if call.id == network.Name or (len(call.id) >= 4 and network.Id.startswith(call.id)):
-                return replies.json(network)
-        raise NotFoundError(f"network {call.id} not found")
+        query = call.query()
+        verbose = _boolean(query.get("verbose", ""), "verbose")
+        network = self._networks.find(call.id)
+        if query.get("scope") not in (None, "", SCOPE):
+            raise NotFoundError(f"network {call.id} not found")
+        return replies.json(self._view(network, verbose=verbose))
+
+    def _view(self, network: NetworkRecord, *, verbose: bool) -> NetworkView:
+        return networkviews.view(network, self._on(network), verbose=verbose)
+
+    def _on(self, network: NetworkRecord) -> dict[str, ContainerView]:
+        """Who is on it now; where ends are nothing but their being there, all who run."""
+        found = {}
+        for end in self._networks.ends_on(network.id):
+            try:
+                record = self._containers.get(end.container_id)
+            except NotFoundError:
+                continue
+            has = end.assigned
+            if has is None and network.name in (model.HOST, model.NONE):
+                has = Assigned("") if record.state.status in _ALIVE else None
+            if has is not None:
+                found[record.id] = networkviews.container(record.name, has)
+        return found
+
+    async def _create(self, call: Call) -> web.StreamResponse:
+        request = params.decode(await params.json_bytes(call.request), NetworkRequest)
+        made, warning = await self._networks.create(request)
+        return replies.json(CreateReply(made.id, warning), 201)
+
+    async def _remove(self, call: Call) -> web.StreamResponse:
+        await self._networks.remove(call.id)
+        return replies.empty()
+
+    async def _prune(self, call: Call) -> web.StreamResponse:
+        filters = params.filters(call.query(), PRUNE_FILTERS)
+        values = filters.get("until", [])
+        if len(values) > 1:
+            raise InvalidParameterError("more than one until filter specified")
+        until = moment(values[0], time.time_ns()) if values else None
+        gone = await self._networks.prune(filters, until)
+        return replies.json(PruneReply(gone or None))
+
+    async def _connect(self, call: Call) -> web.StreamResponse:
+        body = params.decode(await params.json_bytes(call.request), ConnectBody)
+        _check_reference(body.Container)
+        await self._containers.connect(call.id, body.Container, body.EndpointConfig)
+        return replies.empty(200)
+
+    async def _disconnect(self, call: Call) -> web.StreamResponse:
+        body = params.decode(await params.json_bytes(call.request), DisconnectBody)
+        _check_reference(body.Container)
+        await self._containers.disconnect(call.id, body.Container, force=body.Force)
+        return replies.empty(200)
 
 
-def _matches(network: NetworkView, filters: params.Filters) -> bool:
-    known: dict[str, Callable[[str], bool]] = {
-        "name": lambda value: value in network.Name,
-        "id": lambda value: value in network.Id,
-        "driver": lambda value: value == network.Driver,
-        "scope": lambda value: value == network.Scope,
-        "type": lambda value: value == "builtin",
-        "dangling": lambda value: value in ("0", "false"),
-        "label": lambda value: False,
-    }
-    return all(
-        any(known[name](value) for value in values) for name, values in filters.items() if values
+def _check_reference(container: str) -> None:
+    if not container:
+        raise InvalidParameterError('invalid name or ID supplied: ""')
+
+
+def _boolean(text: str, name: str) -> bool:
+    if text in _TRUE:
+        return True
+    if text in ("", *_FALSE):
+        return False
+    raise InvalidParameterError(
+        f'invalid value for {name}: {text}: strconv.ParseBool: parsing "{text}": invalid syntax'
     )

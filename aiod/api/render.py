@@ -3,12 +3,12 @@
 Pure functions of the record and of what the caller has looked up; must not know HTTP.
 """
 
-from typing import Any
-
 import msgspec
 
+from aiod.api.endpointviews import Endpoint, EndpointViews, NetworkSettings
 from aiod.config import Paths
 from aiod.containers import mountplan
+from aiod.networks.portviews import PortSummary
 from aiod.store import records
 from aiod.store.models import ContainerConfig, HostConfig
 from aiod.store.records import ContainerRecord, Health, HealthStatus, RunState, Status
@@ -49,49 +49,6 @@ class StateView(msgspec.Struct, frozen=True):
     StartedAt: str
     FinishedAt: str
     Health: HealthView | msgspec.UnsetType = msgspec.UNSET
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """A container's end of a network that gives no address."""
-
-    NetworkID: str
-    EndpointID: str = ""
-    IPAMConfig: None = None
-    Links: None = None
-    Aliases: None = None
-    MacAddress: str = ""
-    DriverOpts: None = None
-    GwPriority: int = 0
-    Gateway: str = ""
-    IPAddress: str = ""
-    IPPrefixLen: int = 0
-    IPv6Gateway: str = ""
-    GlobalIPv6Address: str = ""
-    GlobalIPv6PrefixLen: int = 0
-    DNSNames: None = None
-
-
-class NetworkSettings(msgspec.Struct, frozen=True):
-    """`NetworkSettings` of `inspect`; without a bridge most of it is empty."""
-
-    Networks: dict[str, Endpoint]
-    SandboxKey: str
-    Bridge: str = ""
-    SandboxID: str = ""
-    Ports: dict[str, Any] = {}
-    HairpinMode: bool = False
-    LinkLocalIPv6Address: str = ""
-    LinkLocalIPv6PrefixLen: int = 0
-    SecondaryIPAddresses: None = None
-    SecondaryIPv6Addresses: None = None
-    EndpointID: str = ""
-    Gateway: str = ""
-    GlobalIPv6Address: str = ""
-    GlobalIPv6PrefixLen: int = 0
-    IPAddress: str = ""
-    IPPrefixLen: int = 0
-    IPv6Gateway: str = ""
-    MacAddress: str = ""
 
 
 class MountPoint(msgspec.Struct, frozen=True):
@@ -165,7 +122,7 @@ class Summary(msgspec.Struct, frozen=True):
     ImageID: str
     Command: str
     Created: int
-    Ports: tuple[()]
+    Ports: list[PortSummary]
     Labels: dict[str, str]
     State: str
     Status: str
@@ -265,9 +222,9 @@ def _mount_point(point: records.MountPoint, paths: Paths) -> MountPoint:
 class Renderer:
     """Renders the records of one daemon."""
 
-    def __init__(self, paths: Paths, network_ids: dict[str, str]) -> None:
+    def __init__(self, paths: Paths, ends: EndpointViews) -> None:
         self._paths = paths
-        self._network_ids = network_ids
+        self._ends = ends
 
     def inspect(self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None) -> Inspect:
         """The whole of one container."""
@@ -290,7 +247,7 @@ class Renderer:
             GraphDriver=self._graph(record),
             Mounts=mount_points(record, self._paths),
             Config=record.config,
-            NetworkSettings=NetworkSettings(self._networks(record), self._sandbox(record.state)),
+            NetworkSettings=self._ends.settings(record),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
             SizeRootFs=sizes.total if sizes else msgspec.UNSET,
         )
@@ -304,25 +261,16 @@ class Renderer:
             ImageID=record.image_id,
             Command=command_text(record),
             Created=record.created_ns // 10**9,
-            Ports=(),
+            Ports=self._ends.ports(record),
             Labels=record.config.Labels or {},
             State=record.state.status.value,
             Status=status_text(record.state, now_ns),
             HostConfig=HostSummary(record.network_mode),
-            NetworkSettings=NetworkSummary(self._networks(record)),
+            NetworkSettings=NetworkSummary(self._ends.networks(record)),
             Mounts=mount_points(record, self._paths),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
             SizeRootFs=sizes.total if sizes else msgspec.UNSET,
         )
-
-    def _networks(self, record: ContainerRecord) -> dict[str, Endpoint]:
-        mode = record.network_mode
-        known = self._network_ids.get(mode)
-        return {mode: Endpoint(known)} if known else {}
-
-    def _sandbox(self, state: RunState) -> str:
-        alive = state.status in (Status.RUNNING, Status.PAUSED)
-        return f"/proc/{state.pid}/ns/net" if alive else ""
 
     def _graph(self, record: ContainerRecord) -> GraphDriver:
         directory = self._paths.container(record.id)

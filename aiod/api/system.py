@@ -18,6 +18,7 @@ from aiod.api import replies, versions
 from aiod.api.hostinfo import HostInfo, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
+from aiod.networks import model
 from aiod.store.records import Status
 from aiod.wire.times import rfc3339
 
@@ -29,7 +30,6 @@ _NO_CACHE = {
     "Swarm": "inactive",
 }
 LOG_DRIVERS = ("json-file", "local", "none")
-NETWORK_DRIVERS = ("host", "null")
 
 
 class SystemRoutes:
@@ -136,7 +136,7 @@ def _engine(host: HostInfo) -> dict[str, object]:
         "DriverStatus": [["Backing Filesystem", host.filesystem]],
         "Plugins": {
             "Volume": ["local"],
-            "Network": list(NETWORK_DRIVERS),
+            "Network": list(model.DRIVERS),
             "Authorization": None,
             "Log": list(LOG_DRIVERS),
         },

@@ -23,10 +23,9 @@ from aiod.containers import (
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities, initprogram
-from aiod.networks import hostfiles, links
+from aiod.networks import hostfiles, joining, links
 from aiod.store.models import (
     ContainerConfig,
-    EndpointSettings,
     ExecConfig,
     HostConfig,
     LogSettings,
@@ -36,7 +35,6 @@ from aiod.store.models import (
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?\Z")
 _LARGEST_SIZE = 0xFFFF  # of a terminal: ioctl_tty(2), struct winsize
-_DEFAULT_NETWORKS = ("default", "bridge")
 _GRANTED = frozenset(
     {
         "Annotations", "AutoRemove", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps",
@@ -57,7 +55,6 @@ _HARMLESS = {
     "UsernsMode": ("", "host"), "Isolation": ("", "default"),
     "Runtime": ("", "aiod"), "Cgroup": ("",),
 }  # fmt: skip
-_CONFIG_REFUSED = ("MacAddress", "NetworkDisabled")
 
 
 def check_name(name: str) -> None:
@@ -109,7 +106,9 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     mountrequests.check(host)
     hostfiles.check(host)
     _check_links(host)
-    _check_endpoints(host, networking)
+    joining.check_mode(config, host)
+    for settings in (networking.EndpointsConfig or {}).values():
+        joining.check_form(settings)
 
 
 def check_exec(config: ExecConfig) -> None:
@@ -147,10 +146,6 @@ def _check_texts(config: ContainerConfig) -> None:
 
 def _check_config(config: ContainerConfig) -> None:
     _check_texts(config)
-    for name in _CONFIG_REFUSED:
-        value = getattr(config, name)
-        if value is not msgspec.UNSET and value:
-            raise UnsupportedError(f"{name} is not supported by aiod yet")
     if config.Healthcheck:
         healthrules.check(config.Healthcheck)
     if config.StopSignal:
@@ -176,22 +171,6 @@ def _check_log(settings: LogSettings) -> None:
             raise InvalidParameterError(f"max-file cannot be less than 1: '{value}'")
 
 
-def _check_endpoints(host: HostConfig, networking: NetworkingConfig) -> None:
-    """Nothing can be said about the end of a network that gives no address."""
-    mode = host.NetworkMode or "default"
-    for name, settings in (networking.EndpointsConfig or {}).items():
-        if name != mode and not (name in _DEFAULT_NETWORKS and mode in _DEFAULT_NETWORKS):
-            raise UnsupportedError(
-                f"NetworkingConfig.EndpointsConfig: {name!r}: "
-                "joining a network beside NetworkMode is not supported by aiod yet"
-            )
-        for field in msgspec.structs.fields(EndpointSettings):
-            if getattr(settings, field.name):
-                raise UnsupportedError(
-                    f"NetworkingConfig.EndpointsConfig.{field.name} is not supported by aiod yet"
-                )
-
-
 def _check_policy(host: HostConfig) -> None:
     policy = host.RestartPolicy
     if policy.Name not in ("", "no", "always", "unless-stopped", "on-failure"):
@@ -212,15 +191,8 @@ def _check_policy(host: HostConfig) -> None:
 
 
 def _check_links(host: HostConfig) -> None:
-    """Of whoever has another's network, nobody's names are its own."""
     for text in host.Links or ():
         links.parse(text)
-    kind = "host" if host.NetworkMode == "host" else "container"
-    if host.Links and (kind == "host" or networking.other_container(host.NetworkMode)):
-        raise InvalidParameterError(
-            f"conflicting options: {kind} type networking can't be used with links. "
-            "This would result in undefined behavior"
-        )
 
 
 def check_console(size: list[int] | None) -> None:

@@ -154,6 +154,10 @@ class Naming:
 
     # ---- what one may ask ----
 
+    def now(self, record: ContainerRecord) -> Ends:
+        """What the files of a container that runs say of the networks that it has now."""
+        return self.ends(record, tuple(self._linked(record)))
+
     def ends(self, record: ContainerRecord, linked: Sequence[Linked] = ()) -> Ends:
         """What the files of a container say of the networks that it has now."""
         ends = self._networks.ends(record.id)

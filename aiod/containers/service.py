@@ -11,6 +11,7 @@ import msgspec
 
 from aiod.config import DaemonConfig, Paths
 from aiod.containers import admission
+from aiod.containers.connecting import Connector
 from aiod.containers.creating import Creator
 from aiod.containers.entries import RUNNING, Directory
 from aiod.containers.execs import Execs
@@ -84,6 +85,8 @@ class ContainerService:
         self.create = Creator(paths, repository, images, networks, volumes, directory, roots).create
         self.remove = self._remover.remove
         self.files = Files(paths, directory, roots, events)
+        self._connector = connector = Connector(paths, networks, directory, self._lifecycle)
+        self.connect, self.disconnect = connector.connect, connector.disconnect
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize
 
@@ -94,7 +97,7 @@ class ContainerService:
         await self.execs.load()
         await self._networks.complete(loaded.records)
         await self._lifecycle.recover(loaded.records, self._remover.broken)
-
+        await self._connector.settle()
         await self._volumes.active.recover(
             lambda: self._references(lambda record: record.state.status in RUNNING)
         )

@@ -25,6 +25,7 @@ from aiod.containers.streams import Attachment
 from aiod.errors import (
     AiodError,
     ConflictError,
+    ForbiddenError,
     InternalError,
     InvalidParameterError,
     NotFoundError,
@@ -44,6 +45,7 @@ BUNDLE = failpoints.declare("start.bundle-written")
 SPAWNED = failpoints.declare("start.spawned")
 STARTED = failpoints.declare("start.recorded")
 
+_REFUSALS = (ConflictError, ForbiddenError, InvalidParameterError, NotFoundError)  # of networks
 _EXIT_CODES = {"not-found": 127, "not-executable": 126}
 
 
@@ -202,7 +204,7 @@ class Starter:
         entry.announce("not-running")
         assert self.watchers is not None
         self.watchers.failed(entry)
-        if isinstance(error, ConflictError | NotFoundError):
+        if isinstance(error, _REFUSALS):
             raise error
         raise InvalidParameterError(told) if code in (126, 127) else InternalError(told)
 

@@ -59,7 +59,7 @@ class Assigner:
             endpoint_id=secrets.token_hex(32),
             ipv4=ipv4,
             ipv6=ipv6,
-            mac=endpoint.settings.MacAddress or mac_address(ipv4),
+            mac=_asked_mac(endpoint) or mac_address(ipv4),
             host_link=f"veth{secrets.token_hex(4)[1:]}" if network.driver == model.BRIDGE else "",
             interface=_interface(network, endpoint, interfaces),
         )
@@ -81,6 +81,10 @@ def mac_address(ipv4: str) -> str:
     """An address of local meaning: that of the IPv4 address, as Docker's were, or any."""
     last = ipaddress.ip_interface(ipv4).ip.packed if ipv4 else secrets.token_bytes(4)
     return (b"\x02\x42" + last).hex(":")
+
+
+def _asked_mac(endpoint: EndpointRecord) -> str:
+    return endpoint.settings.MacAddress.lower().replace("-", ":")
 
 
 def _interface(

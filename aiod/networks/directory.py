@@ -53,7 +53,7 @@ class Directory:
         """
         found = self.by_id.get(endpoint.network_id) or self.named(endpoint.network_name)
         if found is None:
-            raise NotFoundError(f"network {endpoint.network_id} not found")
+            raise NotFoundError(f"network {endpoint.network_name} not found")
         return found
 
     def ends_of(self, container_id: str) -> list[EndpointRecord]:

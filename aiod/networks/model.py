@@ -49,7 +49,7 @@ def built_in(engine_id: str, name: str, link: str, created_ns: int) -> NetworkRe
         created_ns=created_ns,
         driver=BUILT_IN[name],
         link=link if bridge else "",
-        enable_ipv4=True,
+        enable_ipv4=bridge,
         options=options if bridge else {},
     )
 

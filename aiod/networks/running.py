@@ -13,14 +13,16 @@ import msgspec
 from aiod import failpoints
 from aiod.errors import InternalError
 from aiod.native.network.description import Port, Sandbox
+from aiod.networks import joining
 from aiod.networks.assigning import Assigner
 from aiod.networks.directory import Directory
+from aiod.networks.happenings import event, joined
 from aiod.networks.kernel import Kernel
 from aiod.networks.readying import Readier
 from aiod.networks.sandboxes import End, describe, of_gateway
-from aiod.store.networkrecords import EndpointRecord
+from aiod.store.networkrecords import EndpointRecord, NetworkRecord
 from aiod.store.networks import NetworkRepository
-from aiod.store.records import ContainerRecord
+from aiod.store.records import ContainerRecord, EventRecord
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +88,28 @@ class Running:
         await self.release(record.id)
         before = self._directory.ends_of(record.id)
         for end in before:
-            await self._readier.ready(self._directory.network_of(end))
+            await self.ready(self._directory.network_of(end))
         given = self._give(record, before)
+        self.show(before, given)
         try:
-            await self._repository.put(given, gone=_moved(before, given))
+            events = joined(map(self._directory.network_of, given), "connect", record.id)
+            await self._repository.put(given, events, gone=_moved(before, given))
         except BaseException:
-            self._take_back(given)
+            self.show(given, before)
+            self.take_back(given)
             raise
-        for end in before:
-            self._directory.take_out(end.container_id, end.network_id)
-        self._directory.put(given)
         failpoints.reach(ALLOCATED)
         return self.describe(record.id)
+
+    async def ready(self, network: NetworkRecord) -> None:
+        """Have what its ends are to be joined to. Raises AiodError."""
+        await self._readier.ready(network)
+
+    def show(self, before: Iterable[EndpointRecord], after: Iterable[EndpointRecord]) -> None:
+        """In memory, these ends are instead of those: nobody removes a network in between."""
+        for end in before:
+            self._directory.take_out(end.container_id, end.network_id)
+        self._directory.put(after)
 
     def _give(
         self, record: ContainerRecord, ends: Iterable[EndpointRecord]
@@ -109,13 +121,14 @@ class Running:
                 given.append(self.given(end, names))
             self._publish(record, given)
         except BaseException:
-            self._take_back(given)
+            self.take_back(given)
             raise
         return given
 
     def given(self, end: EndpointRecord, interfaces: Collection[str]) -> EndpointRecord:
         """An end with what it has from now on, in memory alone. Raises AiodError."""
         network = self._directory.network_of(end)
+        joining.check_on(network, end.settings)
         assigned = self._assigner.assign(network, end, interfaces)
         return msgspec.structs.replace(
             end, network_id=network.id, network_name=network.name, assigned=assigned
@@ -123,7 +136,7 @@ class Running:
 
     def _publish(self, record: ContainerRecord, given: list[EndpointRecord]) -> None:
         """Ports are the affair of the end that has the gateway."""
-        ends = self._ends(given)
+        ends = self.ends_of(given)
         first, second = of_gateway(ends, 4), of_gateway(ends, 6)
         holder = first or second
         if holder is None:
@@ -133,14 +146,16 @@ class Running:
         assigned = msgspec.structs.replace(holder.has, ports=ports)
         given[place] = msgspec.structs.replace(holder.endpoint, assigned=assigned)
 
-    def _ends(self, endpoints: Iterable[EndpointRecord]) -> list[End]:
+    def ends_of(self, endpoints: Iterable[EndpointRecord]) -> list[End]:
+        """Those of the ends that have what they need."""
         return [
             End(self._directory.network_of(end), end, end.assigned)
             for end in endpoints
             if end.assigned is not None
         ]
 
-    def _take_back(self, endpoints: Iterable[EndpointRecord]) -> None:
+    def take_back(self, endpoints: Iterable[EndpointRecord]) -> None:
+        """What these ends had is free again, in memory."""
         for end in endpoints:
             if end.assigned is not None:
                 self._assigner.give_back(end.network_id, end.assigned)
@@ -148,7 +163,7 @@ class Running:
 
     def ends(self, container_id: str) -> list[End]:
         """What a container has now; nothing while it does not run."""
-        return self._ends(self._directory.ends_of(container_id))
+        return self.ends_of(self._directory.ends_of(container_id))
 
     def describe(self, container_id: str) -> Sandbox:
         """What its network namespace is to have now."""
@@ -164,10 +179,18 @@ class Running:
             return
         await self._withdraw(held)
         bare = [msgspec.structs.replace(end, assigned=None) for end in held]
-        await self._repository.put(bare)
+        await self._repository.put(bare, self._left(held))
         failpoints.reach(RELEASED)
         self._directory.put(bare)
-        self._take_back(held)
+        self.take_back(held)
+
+    def _left(self, held: Iterable[EndpointRecord]) -> list[EventRecord]:
+        known = self._directory.by_id
+        return [
+            event(known[end.network_id], "disconnect", container=end.container_id)
+            for end in held
+            if end.network_id in known
+        ]
 
     async def _withdraw(self, held: Iterable[EndpointRecord]) -> None:
         """Nothing is to come any more to addresses that may be another's soon."""

@@ -9,10 +9,12 @@ import time
 from collections.abc import Collection, Iterable
 
 from aiod.config import DaemonConfig
-from aiod.errors import InternalError
+from aiod.errors import InternalError, InvalidParameterError, NotFoundError
 from aiod.native.network.description import Sandbox
-from aiod.networks import model
+from aiod.networks import joining, model, selection
+from aiod.networks.administering import Administrator
 from aiod.networks.assigning import Assigner
+from aiod.networks.changing import Changer
 from aiod.networks.directory import Directory
 from aiod.networks.kernel import Kernel
 from aiod.networks.readying import Readier
@@ -40,7 +42,15 @@ class NetworkService:
         self.running = Running(
             repository, self._directory, self._assigner, self.kernel, self.readier, config.table
         )
+        self.changer = Changer(repository, self._directory, self.running)
+        administrator = Administrator(
+            repository, self._directory, self._assigner, self.kernel, engine_id
+        )
+        self._used = administrator.used
+        self.create, self.remove = administrator.create, administrator.remove
+        self.prune = administrator.prune
         self.find, self.ends_on = self._directory.find, self._directory.ends_on
+        self._is_new = False
 
     async def load(self) -> None:
         """Take up what is on record; the built-in networks are always there."""
@@ -51,6 +61,7 @@ class NetworkService:
             self._take_up(network)
         for name in model.BUILT_IN:
             if self._directory.named(name) is None:
+                self._is_new = True
                 made = model.built_in(self._engine_id, name, self._config.bridge, time.time_ns())
                 await self._repository.insert(made)
                 self._take_up(made)
@@ -64,6 +75,14 @@ class NetworkService:
         """All networks, in the order of their making."""
         return sorted(self._directory.by_id.values(), key=lambda one: one.created_ns)
 
+    def select(self, filters: selection.Filters) -> "Networks":
+        """The networks that filters let through. Raises InvalidParameterError."""
+        return selection.select(self.list(), filters, self._used())
+
+    def is_known(self, network_id: str) -> bool:
+        """Whether there is a network of that very id."""
+        return network_id in self._directory.by_id
+
     def endpoints(self, container_id: str) -> "Endpoints":
         """A container's ends of networks, in the order in which they were joined."""
         return self._directory.ends_of(container_id)
@@ -75,35 +94,31 @@ class NetworkService:
     def endpoints_of(self, record: ContainerRecord) -> tuple[EndpointRecord, ...]:
         """The ends that a new container is to have, in the order in which it joins them.
 
-        They are inserted with its record; `add` takes them up then.
+        They are inserted with its record; `add` takes them up then. A network that is not there
+        is looked for by its name at the start. Raises InvalidParameterError, ForbiddenError.
         """
-        mode = record.network_mode
-        if mode.startswith("container:"):
-            return ()
-        asked = {
-            model.DEFAULT if name == "default" else name: settings
-            for name, settings in (record.networking.EndpointsConfig or {}).items()
-        }
-        names = dict.fromkeys((mode, *asked))
-        return tuple(
-            self._endpoint(record, name, asked.get(name, EndpointSettings()), place)
-            for place, name in enumerate(names)
-        )
+        asked = joining.wanted(record)
+        found = [self._endpoint(record, *one, place) for place, one in enumerate(asked.items())]
+        joining.check_together([end.network_name for end in found])
+        return tuple(found)
 
     def _endpoint(
         self, record: ContainerRecord, name: str, settings: EndpointSettings, place: int
     ) -> EndpointRecord:
-        network = self._directory.find(name)
+        joining.check_form(settings)
+        try:
+            network = self._directory.find(name)
+        except (NotFoundError, InvalidParameterError):
+            return EndpointRecord(record.id, name, name, settings, place)
+        joining.check_on(network, settings)
         return EndpointRecord(record.id, network.id, network.name, settings, place)
 
     async def complete(self, containers: Iterable[ContainerRecord]) -> None:
         """Containers that were made before networks were on record get their ends."""
-        missing = [
-            end
-            for record in containers
-            if not self._directory.ends_of(record.id) and record.network_mode in model.BUILT_IN
-            for end in self.endpoints_of(record)
-        ]
+        if not self._is_new:
+            return
+        known = [record for record in containers if not self._directory.ends_of(record.id)]
+        missing = [end for record in known for end in self.endpoints_of(record)]
         if missing:
             await self._repository.put(missing)
             self._directory.put(missing)
@@ -122,9 +137,10 @@ class NetworkService:
         None for one that has no network namespace of its own. Raises AiodError, having given
         nothing.
         """
-        if record.network_mode == model.HOST or record.network_mode.startswith("container:"):
+        if record.network_mode.startswith(joining.CONTAINER):
             return None
-        return await self.running.allocate(record)
+        found = await self.running.allocate(record)
+        return None if record.network_mode == model.HOST else found
 
     async def release(self, container_id: str) -> None:
         """Take back what it had; it runs no more. Harmless where it has nothing."""

@@ -13,17 +13,19 @@ from aiod.store.models import EndpointSettings
 class PoolRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Addresses of one network: those of `subnet`, within `ip_range` where there is one.
 
-    `gateway` is the network's own; `auxiliary` are others' by name, never given away.
+    `gateway` is the network's own; `auxiliary` are others' by name, never given away. `chosen`:
+    nobody asked for these.
     """
 
     subnet: str
     ip_range: str = ""
     gateway: str = ""
     auxiliary: dict[str, str] = {}
+    chosen: bool = False
 
 
 class NetworkRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One network; `user_subnet` says that its pools were asked for, not chosen.
+    """One network.
 
     `link` is its bridge, or the parent of its links; empty where it has none. `config_from` is the
     name of the network that lent its settings.
@@ -34,7 +36,6 @@ class NetworkRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     created_ns: int
     driver: str = "bridge"
     pools: tuple[PoolRecord, ...] = ()
-    user_subnet: bool = False
     link: str = ""
     enable_ipv4: bool = True
     enable_ipv6: bool = False

@@ -90,6 +90,10 @@ class NetworkRepository:
 
         await self._database.transact(work)
 
+    async def record(self, events: Iterable[EventRecord]) -> None:
+        """Only note what happened."""
+        await self.put((), events)
+
     async def put(
         self,
         endpoints: Iterable[EndpointRecord],

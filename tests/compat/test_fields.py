@@ -95,8 +95,8 @@ CONFIG: dict[str, Case] = {
     "ArgsEscaped": Shown(True),
     "Healthcheck": Shown({"Test": ["CMD", "true"], "Interval": 10**9}),
     "Volumes": Granted({"/own": {}}, "grep -c ' /own ' /proc/mounts", "1\n"),
-    "NetworkDisabled": Refused(True),
-    "MacAddress": Refused("02:42:ac:11:00:02"),
+    "NetworkDisabled": Shown(True),
+    "MacAddress": Shown("02:42:ac:11:00:02"),
 }
 DEVICE = [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/own", "CgroupPermissions": "r"}]
 THROTTLE = [{"Path": "/dev/null", "Rate": 1}]
@@ -188,6 +188,7 @@ ENDPOINT: dict[str, Any] = {
     "DriverOpts": {"a": "b"},
     "GwPriority": 1,
 }
+NOT_IN_DOCKERD_20 = {"GwPriority"}
 BEYOND_DOCKERD = {"Privileged", "ConsoleSize", "Annotations"}
 # What later releases show otherwise than 20.10; and what is the engine's own.
 UNLIKE = {"MaskedPaths", "OomKillDisable", "RestartPolicy", "Runtime"}
@@ -294,11 +295,15 @@ def test_refused(aiod: Engine, where: str, name: str, case: Refused) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), ENDPOINT.items())
-def test_refused_endpoint(aiod: Engine, name: str, value: Any) -> None:
-    asked = body("Config", {"NetworkingConfig": {"EndpointsConfig": {"none": {name: value}}}})
-    with aiod.api() as api:
-        reply = api.send("POST", "/containers/create", asked)
-    assert (reply.status, name in reply.message) == (501, True), reply.body
+def test_shown_endpoint(engine: Engine, name: str, value: Any) -> None:
+    """A network that is not there yet is looked for at the start, not at the create."""
+    asked = body("HostConfig", {"NetworkMode": "later"})
+    asked["NetworkingConfig"] = {"EndpointsConfig": {"later": {name: value}}}
+    with engine.api() as api, created(api, asked) as container:
+        networks = api.inspect(container)["NetworkSettings"]["Networks"]
+    assert list(networks) == ["later"]
+    if engine.name != "dockerd" or name not in NOT_IN_DOCKERD_20:
+        assert networks["later"][name] == value
 
 
 def test_zero_values_ask_for_nothing(engine: Engine) -> None:
