@@ -4,10 +4,12 @@ Owns look-up by id, name and prefix; must not know how a container is run.
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from aiod.containers.streams import Attachment
-from aiod.errors import InvalidParameterError, NotFoundError
+from aiod.errors import ConflictError, InvalidParameterError, NotFoundError
 from aiod.store.records import ContainerRecord, Status
 
 RUNNING = frozenset({Status.RUNNING, Status.PAUSED})
@@ -49,7 +51,10 @@ class Waiter:
 
 @dataclass(slots=True)
 class Entry:
-    """One container: verbs hold `verb`; `run` watches the present run to its settled end."""
+    """One container: verbs hold `verb`; `run` watches the present run to its settled end.
+
+    `doomed` counts removals by force under way.
+    """
 
     record: ContainerRecord
     verb: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -61,6 +66,22 @@ class Entry:
     pending: "list[Attachment]" = field(default_factory=list)
     joined: "list[Attachment]" = field(default_factory=list)
     waits: "dict[str, list[asyncio.Future[WaitResult]]]" = field(default_factory=dict)
+    doomed: int = 0
+
+    @contextlib.asynccontextmanager
+    async def claimed(self) -> AsyncIterator[None]:
+        """Hold `verb`, unless a removal by force waits for it.
+
+        Raises ConflictError then: each verb in a long queue might take for ever.
+        """
+        async with self.verb:
+            self.refuse_doomed()
+            yield
+
+    def refuse_doomed(self) -> None:
+        """Raise ConflictError if it is being removed by force."""
+        if self.doomed:
+            raise ConflictError(f"container {self.record.id} is marked for removal")
 
     def join(self, attachment: Attachment) -> None:
         """Remember who reads the run's output, for as long as they do."""

@@ -107,7 +107,7 @@ class Lifecycle:
         await self.tasks.whole(self._start(entry))
 
     async def _start(self, entry: Entry) -> None:
-        async with entry.verb:
+        async with entry.claimed():
             if entry.record.state.status is Status.RESTARTING:
                 raise NotModifiedError("container will be started again")
             await self._starter.start(entry)
@@ -117,7 +117,7 @@ class Lifecycle:
         await self.tasks.whole(self._stop(entry, timeout, number))
 
     async def _stop(self, entry: Entry, timeout: int | None, number: int | None) -> None:
-        async with entry.verb:
+        async with entry.claimed():
             await self.stopper.stop(entry, timeout, number)
 
     async def restart(self, entry: Entry, timeout: int | None, number: int | None) -> None:
@@ -125,9 +125,10 @@ class Lifecycle:
         await self.tasks.whole(self._restart(entry, timeout, number))
 
     async def _restart(self, entry: Entry, timeout: int | None, number: int | None) -> None:
-        async with entry.verb:
+        async with entry.claimed():
             with contextlib.suppress(NotModifiedError):
                 await self.stopper.stop(entry, timeout, number)
+            entry.refuse_doomed()
             await self._starter.start(entry)
             await self.ledger.change(entry, Move.NOTE, ("restart",))
 

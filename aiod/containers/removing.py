@@ -59,17 +59,21 @@ class Remover:
             return
         entry = self._directory.find(reference)
         _refuse_busy(entry, force)
-        if force and entry.verb.locked():
-            # Whoever holds it may be waiting for the end, for ever if a stop was told so.
-            await self._lifecycle.stopper.kill_for_removal(entry)
         await self._lifecycle.tasks.whole(self._remove_unless_busy(entry, force, volumes))
 
     async def _remove_unless_busy(self, entry: Entry, force: bool, volumes: bool) -> None:
-        async with entry.verb:
-            if entry.record.id not in self._directory.by_id:
-                raise NotFoundError(f"No such container: {entry.record.id}")
-            _refuse_busy(entry, force)  # it may have been started meanwhile
-            await self._remove(entry, volumes)
+        entry.doomed += force
+        try:
+            if force and entry.verb.locked():
+                # Whoever holds it may be waiting for the end, for ever if a stop was told so.
+                await self._lifecycle.stopper.kill_for_removal(entry)
+            async with entry.verb:
+                if entry.record.id not in self._directory.by_id:
+                    raise NotFoundError(f"No such container: {entry.record.id}")
+                _refuse_busy(entry, force)  # it may have been started meanwhile
+                await self._remove(entry, volumes)
+        finally:
+            entry.doomed -= force
 
     async def _remove_broken(self, container_id: str) -> None:
         await self._repository.delete(container_id)

@@ -145,6 +145,18 @@ def test_removal_by_force_ends_a_stop(aiod: Engine, pool: ThreadPoolExecutor) ->
         assert stop.result(30) == 204
 
 
+def test_removal_by_force_ends_every_verb_that_waits(
+    aiod: Engine, pool: ThreadPoolExecutor
+) -> None:
+    """Each of them would wait ten minutes, and the restarts would make it run again."""
+    with aiod.api() as api, stopping(aiod, pool, api) as (container, stop):
+        path = f"/containers/{container}/restart?t=600"
+        queued = [pool.submit(status, aiod, "POST", path) for _ in range(5)]
+        assert api.send("DELETE", f"/containers/{container}", force="1").status == 204
+        assert stop.result(30) in (204, 304)
+        assert {restart.result(30) for restart in queued} <= {404, 409}
+
+
 def test_kill_ends_a_stop(aiod: Engine, pool: ThreadPoolExecutor) -> None:
     with aiod.api() as api, stopping(aiod, pool, api) as (container, stop):
         assert api.send("POST", f"/containers/{container}/kill").status == 204
