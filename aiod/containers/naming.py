@@ -97,7 +97,7 @@ class Naming:
     async def changed(self, record: ContainerRecord, before: Ends, networks: Iterable[str]) -> None:
         """A container that runs has come to some networks, or left them: `before` is what `ends`
         said. Raises NativeError or OSError; done again, it comes to the same end."""
-        after = self.ends(record, tuple(self._linked(record)))
+        after = self.ends(record)
         await asyncio.to_thread(self._change_files, record, before, after)
         await self._tables.write(networks)
         state = record.state
