@@ -79,7 +79,6 @@ class Lifecycle:
         """Take up every container as the kernel says it is, and sweep what has no owner."""
         self._listener.start()
         await self._reconciler.recover(records, broken)
-        await self.naming.settle()
 
     async def close(self) -> None:
         """Stop watching; containers go on, and what was being done the next daemon finishes."""

@@ -110,7 +110,7 @@ class Naming:
             replace(place, self._resolver(record, after))
 
     async def settle(self) -> None:
-        """As the daemon starts: all tables are as the records are."""
+        """As a daemon starts, and before anything else does: all tables are as the records are."""
         known = [one.id for one in self._networks.list() if self._table(one.id) is not None]
         try:
             await self._tables.settle(known)
@@ -156,7 +156,7 @@ class Naming:
 
     def now(self, record: ContainerRecord) -> Ends:
         """What the files of a container that runs say of the networks that it has now."""
-        return self.ends(record, tuple(self._linked(record)))
+        return self.ends(record)
 
     def ends(self, record: ContainerRecord, linked: Sequence[Linked] = ()) -> Ends:
         """What the files of a container say of the networks that it has now."""

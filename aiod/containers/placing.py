@@ -72,6 +72,7 @@ class Placer:
         await self._networks.settle(
             {entry.record.id for entry in entries if entry.record.state.status in RUNNING}
         )
+        await self._naming.settle()
 
     def joined(self, record: ContainerRecord) -> Entry:
         """The container whose network it is to have.
