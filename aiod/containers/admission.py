@@ -23,7 +23,7 @@ from aiod.containers import (
 from aiod.containers.units import signal_number, size_of
 from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.native import capabilities, initprogram
-from aiod.networks import hostfiles, joining, links
+from aiod.networks import hostfiles, joining, links, portrequests
 from aiod.store.models import (
     ContainerConfig,
     ExecConfig,
@@ -33,7 +33,6 @@ from aiod.store.models import (
 )
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
-_PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?\Z")
 _LARGEST_SIZE = 0xFFFF  # of a terminal: ioctl_tty(2), struct winsize
 _GRANTED = frozenset(
     {
@@ -45,9 +44,9 @@ _GRANTED = frozenset(
         "ExtraHosts", "GroupAdd", "Init", "IpcMode", "Links", "LogConfig", "MaskedPaths",
         "Memory",
         "MemoryReservation", "MemorySwap", "MemorySwappiness", "Mounts", "NanoCpus", "NetworkMode",
-        "OomKillDisable", "OomScoreAdj", "PidMode", "PidsLimit", "Privileged", "ReadonlyPaths",
-        "ReadonlyRootfs", "RestartPolicy", "SecurityOpt", "ShmSize", "Sysctls", "Tmpfs",
-        "UTSMode", "Ulimits", "VolumeDriver", "VolumesFrom",
+        "OomKillDisable", "OomScoreAdj", "PidMode", "PidsLimit", "PortBindings", "Privileged",
+        "PublishAllPorts", "ReadonlyPaths", "ReadonlyRootfs", "RestartPolicy", "SecurityOpt",
+        "ShmSize", "Sysctls", "Tmpfs", "UTSMode", "Ulimits", "VolumeDriver", "VolumesFrom",
     }
 )  # fmt: skip
 _HARMLESS = {
@@ -105,6 +104,8 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     check_console(host.ConsoleSize)
     mountrequests.check(host)
     hostfiles.check(host)
+    portrequests.exposed(config, host)
+    portrequests.requested(config, host)
     _check_links(host)
     joining.check_mode(config, host)
     for settings in (networking.EndpointsConfig or {}).values():
@@ -139,9 +140,6 @@ def _check_directory(path: str) -> None:
 def _check_texts(config: ContainerConfig) -> None:
     _check_words((*(config.entrypoint or ()), *(config.command or ())), config.Env)
     _check_words((config.User, config.WorkingDir, config.Hostname, config.Domainname), None)
-    for port in config.ExposedPorts or ():
-        if not _PORT.match(port):
-            raise InvalidParameterError(f"ExposedPorts: invalid port specification: {port!r}")
 
 
 def _check_config(config: ContainerConfig) -> None:

@@ -13,10 +13,13 @@ from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.naming import Naming
 from aiod.containers.networking import Place
 from aiod.containers.sharing import Shared
-from aiod.errors import ConflictError, InternalError
+from aiod.errors import AiodError, ConflictError, InternalError
 from aiod.native.network.description import Sandbox
 from aiod.native.network.texts import PORTS_FILE, ports_text
 from aiod.store.records import ContainerRecord, Status
+from aiod.tasks.shim_client import SpawnError
+
+_LISTEN = "listen "  # how the steps begin that hold a port: src/netports.c
 
 
 class Networks(Protocol):
@@ -28,6 +31,9 @@ class Networks(Protocol):
         None for one that has no network namespace of its own. Raises AiodError, having given
         nothing.
         """
+
+    def unbound(self, record: ContainerRecord, reason: str) -> InternalError:
+        """What a start answers whose ports the host would not have."""
 
     async def release(self, container_id: str) -> None:
         """Take back what it had; it runs no more. Harmless where there is nothing."""
@@ -56,6 +62,15 @@ class Placer:
         if sandbox is not None and sandbox.ports:
             files += ((PORTS_FILE, ports_text(sandbox.ports).encode()),)
         return Place(sandbox, files=files, ends=named.ends, variables=named.variables)
+
+    def explained(self, record: ContainerRecord, error: SpawnError) -> AiodError | SpawnError:
+        """Why no container came of it, in the networks' words where it was their affair.
+
+        To be asked before `release`.
+        """
+        if not error.step.startswith(_LISTEN):
+            return error
+        return self._networks.unbound(record, f"{error.step}: {error.message}")
 
     def shared(self, record: ContainerRecord, paths: Paths) -> Shared:
         """The other namespaces that it shares in the run that begins. Raises AiodError."""

@@ -144,7 +144,10 @@ class Starter:
         write = self._preparer.write_bundle
         await asyncio.to_thread(write, record, place, shared, start=not pending)
         failpoints.reach(BUNDLE)
-        spawned = await self._template.spawn(self._paths.shim(record.id))
+        try:
+            spawned = await self._template.spawn(self._paths.shim(record.id))
+        except SpawnError as error:
+            raise self._placer.explained(record, error) from error
         failpoints.reach(SPAWNED)
         if not pending:
             return spawned

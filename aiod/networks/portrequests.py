@@ -59,7 +59,8 @@ def requested(config: ContainerConfig, host: HostConfig) -> tuple[PortRequest, .
     ]
     if host.PublishAllPorts:
         bound = {request.port for request in found}
-        found += [PortRequest(port) for port in exposed(config, host) if port not in bound]
+        rest = [port for port in exposed(config, host) if port not in bound]
+        found += [PortRequest(_publishable(port)) for port in rest]
     return tuple(sorted(found, key=lambda one: (one.is_open, one.first == 0)))
 
 
@@ -72,7 +73,7 @@ def exposed(config: ContainerConfig, host: HostConfig) -> list[ContainerPort]:
 def container_port(text: str) -> ContainerPort:
     """From `80` or `80/tcp`. Raises InvalidParameterError."""
     number, protocol = _parts(text)
-    return ContainerPort(_container_number(number), protocol)
+    return _publishable(ContainerPort(_container_number(number), protocol))
 
 
 def _exposed(text: str) -> Iterable[ContainerPort]:
@@ -89,11 +90,15 @@ def _exposed(text: str) -> Iterable[ContainerPort]:
 def _parts(text: str) -> tuple[str, str]:
     number, slash, protocol = text.partition("/")
     protocol = protocol.lower() if slash else DEFAULT_PROTOCOL
-    if protocol == _UNSUPPORTED:
-        raise InvalidParameterError(f"{text}: the protocol sctp is not supported by aiod")
-    if protocol not in PROTOCOLS:
+    if protocol not in (*PROTOCOLS, _UNSUPPORTED):
         raise InvalidParameterError(f"invalid port specification: {text!r}: unknown protocol")
     return number, protocol
+
+
+def _publishable(port: ContainerPort) -> ContainerPort:
+    if port.protocol == _UNSUPPORTED:
+        raise InvalidParameterError(f"{port}: publishing {_UNSUPPORTED} is not supported by aiod")
+    return port
 
 
 def _container_number(text: str) -> int:

@@ -13,7 +13,7 @@ from aiod.native.network.ruleset import NetworkRules
 from aiod.networks import model
 from aiod.networks.portrequests import requested
 from aiod.networks.ports import HostPorts, endpoint_failure
-from aiod.networks.sandboxes import End
+from aiod.networks.sandboxes import End, of_gateway
 from aiod.store.networkrecords import NetworkRecord
 from aiod.store.records import ContainerRecord
 
@@ -44,6 +44,14 @@ class Publisher:
             return self._ports.choose(requested(record.config, record.host), addresses, default)
         except InternalError as error:
             raise endpoint_failure(record.name, end.has.endpoint_id, str(error)) from error
+
+
+def unbound(record: ContainerRecord, ends: Iterable[End], reason: str) -> InternalError:
+    """What a start answers that was given ports which the kernel then refused: dockerd's words."""
+    ends = tuple(ends)
+    end = of_gateway(ends, 4) or of_gateway(ends, 6)
+    endpoint = end.has.endpoint_id if end else ""
+    return endpoint_failure(record.name, endpoint, f"Error starting userland proxy: {reason}")
 
 
 def rules_of(network: NetworkRecord) -> NetworkRules | None:

@@ -4,6 +4,7 @@ Owns the putting together: each topic has a module of its own. Must not know HTT
 nor how a container is run.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable
@@ -17,6 +18,8 @@ from aiod.networks.assigning import Assigner
 from aiod.networks.changing import Changer
 from aiod.networks.directory import Directory
 from aiod.networks.kernel import Kernel
+from aiod.networks.ports import HostPorts
+from aiod.networks.publishing import Publisher, unbound
 from aiod.networks.readying import Readier
 from aiod.networks.running import Running
 from aiod.networks.sandboxes import End
@@ -66,6 +69,7 @@ class NetworkService:
                 await self._repository.insert(made)
                 self._take_up(made)
         self._directory.put(loaded.endpoints)
+        self.running.ports = Publisher(await asyncio.to_thread(HostPorts.of_host))
 
     def _take_up(self, network: NetworkRecord) -> None:
         self._directory.add(network)
@@ -90,6 +94,10 @@ class NetworkService:
     def ends(self, container_id: str) -> "Ends":
         """What a running container has of networks; those of `none` and `host` aside."""
         return self.running.ends(container_id)
+
+    def unbound(self, record: ContainerRecord, reason: str) -> InternalError:
+        """What a start answers whose ports the host would not have; `reason` is the kernel's."""
+        return unbound(record, self.ends(record.id), reason)
 
     def endpoints_of(self, record: ContainerRecord) -> tuple[EndpointRecord, ...]:
         """The ends that a new container is to have, in the order in which it joins them.

@@ -67,7 +67,7 @@ def test_a_container_port_without_a_protocol_is_tcp(text: str, port: ContainerPo
         ({"0/tcp": []}, 'invalid port specification: "0"'),
         ({"": []}, 'invalid port specification: ""'),
         ({"80/xyz": []}, "invalid port specification: '80/xyz': unknown protocol"),
-        ({"80/sctp": []}, "80/sctp: the protocol sctp is not supported by aiod"),
+        ({"80/sctp": []}, "80/sctp: publishing sctp is not supported by aiod"),
         ({"80": [PortBinding("", "8010-8000")]}, 'invalid port specification: "8010-8000"'),
         ({"80": [PortBinding("", "8000-x")]}, 'invalid port specification: "8000-x"'),
         ({"80": [PortBinding("", "abc")]}, 'invalid port specification: "abc"'),
@@ -92,6 +92,13 @@ def test_all_exposed_ports_are_published_if_asked_where_no_binding_says_how() ->
         PortRequest(WEB, "", 8080, 8080),
         *(PortRequest(ContainerPort(*one)) for one in ((53, "udp"), (81,), (82,), (90,))),
     )
+
+
+def test_a_protocol_that_cannot_be_published_may_be_exposed() -> None:
+    config = ContainerConfig(ExposedPorts={"80/sctp": {}})
+    assert exposed(config, HostConfig()) == [ContainerPort(80, "sctp")]
+    with pytest.raises(InvalidParameterError, match="publishing sctp is not supported"):
+        requested(config, HostConfig(PublishAllPorts=True))
 
 
 def test_what_leaves_no_choice_comes_first() -> None:
