@@ -57,7 +57,7 @@ class Lifecycle:
         self._starter = Starter(
             paths, self.ledger, self.preparer, self.placer, volumes, template, self.remnants
         )
-        restarter = Restarter(self.ledger, self.tasks, self._starter.start)
+        restarter = Restarter(self.ledger, self.tasks, self._starter.start, self.placer.needed)
         endings = Endings(
             paths,
             self.ledger,

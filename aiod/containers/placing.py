@@ -13,7 +13,13 @@ from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.naming import Naming
 from aiod.containers.networking import Place
 from aiod.containers.sharing import Shared
-from aiod.errors import AiodError, ConflictError, InternalError
+from aiod.errors import (
+    AiodError,
+    ConflictError,
+    InternalError,
+    InvalidParameterError,
+    NotFoundError,
+)
 from aiod.native.network.description import Sandbox
 from aiod.native.network.texts import PORTS_FILE, ports_text
 from aiod.store.records import ContainerRecord, Status
@@ -107,6 +113,13 @@ class Placer:
                 f"cannot join network of a non running container: {other.record.id}"
             )
         return other
+
+    def needed(self, record: ContainerRecord) -> Entry | None:
+        """The container whose network it is to have, if there is such a one."""
+        try:
+            return self._directory.find(networking.other_container(record.network_mode))
+        except (NotFoundError, InvalidParameterError):
+            return None
 
     def _owner(self, record: ContainerRecord) -> ContainerRecord:
         """Whose the namespace is that a container has, which may have joined it itself."""

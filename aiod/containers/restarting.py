@@ -13,18 +13,23 @@ from aiod.containers.ledger import Ledger
 from aiod.containers.owned import OwnedTasks
 from aiod.containers.states import Move
 from aiod.errors import AiodError
-from aiod.store.records import Status
+from aiod.store.records import ContainerRecord, Status
 
 log = logging.getLogger(__name__)
 
 Start = Callable[[Entry, int, int], Awaitable[None]]
+Needed = Callable[[ContainerRecord], Entry | None]
+"""Which other container has to run for one to be started."""
+
+_PATIENCE_SECONDS = 5.0  # dockerd's, with those that another needs
 
 
 class Restarter:
     """All pending restarts; none begins before `allow`, which recovery calls when it is done."""
 
-    def __init__(self, ledger: Ledger, tasks: OwnedTasks, start: Start) -> None:
+    def __init__(self, ledger: Ledger, tasks: OwnedTasks, start: Start, needed: Needed) -> None:
         self._ledger = ledger
+        self._needed = needed
         self._tasks = tasks
         self._start = start
         self._allowed = asyncio.Event()
@@ -47,6 +52,9 @@ class Restarter:
         await self._allowed.wait()
         wait = (entry.record.state.next_restart_ns - time.time_ns()) / 1e9
         await asyncio.sleep(max(0.0, wait))
+        needed = self._needed(entry.record)
+        if needed is not None and needed.retry is not None and needed is not entry:
+            await asyncio.wait((needed.retry,), timeout=_PATIENCE_SECONDS)
         async with entry.verb:
             state = entry.record.state
             if state.status is not Status.RESTARTING or entry.retry is not asyncio.current_task():

@@ -1,12 +1,14 @@
 """Whose network a container has: its own, the host's, or another container's."""
 
+import contextlib
 import json
 import os
 
 import pytest
 
 from tests.support.daemon import AiodDaemon
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
+from tests.support.processes import Identity, send
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
 
@@ -81,3 +83,26 @@ def test_a_network_that_cannot_be_joined_is_told_in_dockers_words(box: AiodDaemo
         state = inspect(box, "self")["State"]
         assert (state["Status"], state["ExitCode"], state["Error"]) == ("created", 128, told)  # type: ignore[index]
         box.docker("rm", "self")
+
+
+def test_a_daemons_start_starts_first_whose_network_another_has(box: AiodDaemon) -> None:
+    policy = ("-d", "--restart", "always")
+    box.docker("run", *policy, "--name", "owner", "--network", "none", "base", "sleep", "1000")
+    for number in range(4):
+        mode = f"container:{'owner' if number == 0 else f'guest{number - 1}'}"
+        name = f"guest{number}"
+        box.docker("run", *policy, "--name", name, "--network", mode, "base", "sleep", "1000")
+    box.sigkill()
+    for pid in box.processes():  # as a reboot does
+        with contextlib.suppress(ProcessLookupError):
+            send(Identity.of(pid))
+    eventually(box.processes, lambda found: not found)
+    box.restart()
+    names = ["owner", *(f"guest{number}" for number in range(4))]
+    running = ("ps", "--filter", "status=running", "--format", "{{.Names}}")
+    eventually(
+        lambda: box.docker(*running).stdout.split(),
+        lambda found: sorted(found) == sorted(names),
+    )
+    places = {box.docker("exec", name, "readlink", "/proc/self/ns/net").stdout for name in names}
+    assert len(places) == 1
