@@ -5,10 +5,10 @@ tries the thing itself in a child process and undoes it. Must not know daemons f
 what it says of one, it asks like any client.
 """
 
-from aiod.doctor import cgroups, host, kernel
+from aiod.doctor import cgroups, host, kernel, networks
 from aiod.doctor.findings import Finding, Subject, Verdict
 
-PROBES = (*kernel.PROBES, *cgroups.PROBES, *host.PROBES)
+PROBES = (*kernel.PROBES, *cgroups.PROBES, *networks.PROBES, *host.PROBES)
 
 
 def examine(subject: Subject) -> list[Finding]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from aiod.doctor.findings import AbsentError
 
+Attempt = Callable[[], str]
 _SECONDS = 10  # a child that hangs longer is ended by its alarm
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,7 +50,7 @@ def syscall(number: int, *arguments: int | bytes | None) -> int:
     return result if result >= 0 else -ctypes.get_errno()
 
 
-def in_child(attempt: Callable[[], str]) -> str:
+def in_child(attempt: Attempt) -> str:
     """Run `attempt` in a forked child: its words, or AbsentError with those of its failure."""
     read, write = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -71,7 +72,7 @@ def in_child(attempt: Callable[[], str]) -> str:
     return said.decode()
 
 
-def _try(attempt: Callable[[], str], write: int) -> None:
+def _try(attempt: Attempt, write: int) -> None:
     code = 1
     try:
         signal.alarm(_SECONDS)

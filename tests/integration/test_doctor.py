@@ -50,6 +50,16 @@ def test_this_machine_can_run_aiod() -> None:
     assert found["overlay"]["verdict"] == "ok"
 
 
+def test_another_firewall_that_drops_what_is_forwarded_is_named() -> None:
+    rules = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }}"
+    under = ("unshare", "--net", "sh", "-c", f'nft "{rules}" && exec "$@"', "sh")
+    found = _verdicts(_doctor("--json", under=under))
+    assert found["firewalls"]["verdict"] == "note"
+    assert "ip filter FORWARD" in found["firewalls"]["detail"]
+    assert "iptables -I FORWARD" in found["firewalls"]["remedy"]
+    assert {found[name]["verdict"] for name in ("links", "rules")} == {"ok"}
+
+
 def test_it_leaves_nothing(tmp_path: Path) -> None:
     done = _doctor("--root", str(tmp_path / "a" / "b"), "--state", str(tmp_path / "s"))
     assert done.returncode == 0, done.stdout

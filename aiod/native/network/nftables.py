@@ -38,6 +38,11 @@ def listed(table: str) -> str:
     return _run(f"list table inet {table}\n", f"list the nftables table {table}")
 
 
+def chains() -> str:
+    """All chains of the host, without their rules, as nft(8) lists them. Raises NativeError."""
+    return _run("list chains\n", "list the nftables chains")
+
+
 def add_network(table: str, network: NetworkRules) -> None:
     """Have the rules know a network; again is no error. Raises NativeError."""
     _run(ruleset.added(table, network), f"add rules of {network.bridge}")
