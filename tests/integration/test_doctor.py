@@ -51,7 +51,9 @@ def test_this_machine_can_run_aiod() -> None:
 
 
 def test_another_firewall_that_drops_what_is_forwarded_is_named() -> None:
-    rules = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }}"
+    rules = (
+        "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    )
     under = ("unshare", "--net", "sh", "-c", f'nft "{rules}" && exec "$@"', "sh")
     found = _verdicts(_doctor("--json", under=under))
     assert found["firewalls"]["verdict"] == "note"
