@@ -17,9 +17,12 @@ _INSERT = (
     "INSERT INTO events (time_ns, type, action, actor_id, attributes, scope) "
     "VALUES (?, ?, ?, ?, ?, ?)"
 )
+# Numbers and times are in the same order but where a clock was set back: the index of times
+# finds where to begin.
 SELECT = (
-    "SELECT seq, time_ns, type, action, actor_id, attributes, scope FROM events "
-    "WHERE seq > ? AND time_ns >= ? AND time_ns <= ? ORDER BY seq LIMIT ?"
+    "SELECT seq, time_ns, type, action, actor_id, attributes, scope FROM events WHERE seq > ?1 "
+    "AND seq >= (SELECT coalesce(min(seq), 0) FROM events INDEXED BY events_by_time "
+    "WHERE ?2 > 0 AND time_ns >= ?2) AND time_ns >= ?2 AND time_ns <= ?3 ORDER BY seq LIMIT ?4"
 )
 
 

@@ -5,6 +5,7 @@ by number: one that is slow misses nothing, and one that comes back asks from a 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterable
 
@@ -13,9 +14,11 @@ import msgspec
 
 from aiod.store import eventrows
 from aiod.store.database import Database
+from aiod.store.recent import RecentEvents
 from aiod.store.records import EventRecord
 
 _PAGE = 500
+_NEWEST = "SELECT coalesce(max(seq), 0), coalesce(max(time_ns), 0) FROM events"
 
 
 class EventLog:
@@ -24,6 +27,9 @@ class EventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._news = asyncio.Event()
+        self._recent: RecentEvents | None = None
+        self._stale = True
+        self._reading = asyncio.Lock()
         self.listeners = 0
         database.on_commit.append(self._notify)
 
@@ -37,6 +43,7 @@ class EventLog:
         await self._database.transact(work)
 
     def _notify(self) -> None:
+        self._stale = True
         self._news.set()
         self._news = asyncio.Event()
 
@@ -66,22 +73,56 @@ class EventLog:
         Without `since_ns` only those to come, or, with an `until_ns` that is over, all before
         it. One undecodable row hides no other.
         """
+        begin, end = since_ns or 0, until_ns or 2**63 - 1
         after = 0 if since_ns is not None or not wait else await self.last_seq()
         self.listeners += 1
         try:
             while True:
                 news = self._news
-                rows = await self._rows(since_ns or 0, until_ns or 2**63 - 1, after, _PAGE)
-                for row in rows:
-                    after = int(str(row[0]))
-                    try:
-                        yield eventrows.parse(row)
-                    except msgspec.MsgspecError:
-                        continue
-                if rows:
+                recent = await self._up_to_date()
+                if recent.cover(begin, after):
+                    found, after = recent.between(begin, end, after), max(after, recent.last)
+                    more = False
+                else:
+                    rows = await self._rows(begin, end, after, _PAGE)
+                    found, after = _readable(rows), int(str(rows[-1][0])) if rows else after
+                    more = bool(rows)
+                for event in found:
+                    yield event
+                if more:
                     continue
                 if not wait or (until_ns is not None and time.time_ns() > until_ns):
                     return
                 await news.wait()
         finally:
             self.listeners -= 1
+
+    async def _up_to_date(self) -> RecentEvents:
+        """The newest events, with all that is committed by now."""
+        async with self._reading:
+            if self._recent is None:
+                newest = await self._database.rows(_NEWEST)
+                before, latest = (int(str(value)) for value in newest[0])
+                self._recent = RecentEvents(before, latest, before)
+            while self._stale:
+                self._stale = False
+                try:
+                    rows = await self._rows(0, 2**63 - 1, self._recent.last, _PAGE)
+                except BaseException:
+                    self._stale = True
+                    raise
+                for event in _readable(rows):
+                    self._recent.add(event)
+                if rows:
+                    self._recent.last = int(str(rows[-1][0]))
+                self._stale |= len(rows) == _PAGE
+            return self._recent
+
+
+def _readable(rows: Iterable[tuple[object, ...]]) -> list[EventRecord]:
+    """The events in rows; one that cannot be decoded hides no other."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(msgspec.MsgspecError):
+            found.append(eventrows.parse(row))
+    return found

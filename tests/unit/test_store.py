@@ -14,7 +14,7 @@ import aiosqlite
 import pytest
 
 from aiod.errors import ConflictError, InternalError, NotFoundError
-from aiod.store import eventrows
+from aiod.store import eventrows, recent
 from aiod.store.containers import ContainerRepository
 from aiod.store.database import Database
 from aiod.store.events import EventLog
@@ -169,6 +169,35 @@ async def test_events_by_time(database: Database) -> None:
     past = [e.action async for e in log.follow(since_ns=3, until_ns=5, wait=False)]
     assert past == ["3", "4", "5"]
     assert await log.last_seq() == 10
+
+
+async def test_events_in_memory_and_on_disk_are_one_log(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a clock was set back, so that a later number has an earlier time."""
+    monkeypatch.setattr(recent, "KEPT", 10)
+    log = EventLog(database)
+    times = [*range(100, 130), *range(105, 145)]
+    asked: list[tuple[int, int]] = [(0, 999), (104, 107), (128, 140), (143, 999), (144, 999)]
+    for number, when in enumerate(times):
+        await log.append([happening(str(number), when)])
+        for begin, end in asked if number % 7 == 0 or number > 60 else ():
+            found = [e.action async for e in log.follow(since_ns=begin, until_ns=end, wait=False)]
+            expected = [str(n) for n, t in enumerate(times[: number + 1]) if begin <= t <= end]
+            assert found == expected
+
+
+async def test_a_reader_that_is_cancelled_hides_no_event(database: Database) -> None:
+    log = EventLog(database)
+    for number in range(50):
+        await log.append([happening(str(number))])
+        reader = asyncio.ensure_future(anext(log.follow(since_ns=0, until_ns=None, wait=True)))
+        for _ in range(number % 9):
+            await asyncio.sleep(0)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+    found = [e.action async for e in log.follow(since_ns=0, until_ns=None, wait=False)]
+    assert found == [str(number) for number in range(50)]
 
 
 async def test_event_log_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
