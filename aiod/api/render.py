@@ -224,11 +224,14 @@ class Renderer:
 
     def __init__(self, paths: Paths, ends: EndpointViews) -> None:
         self._paths = paths
+        # As texts: joining paths was half of an inspect's time.
+        self._containers, self._shims = str(paths.containers), str(paths.shims)
+        self._overlay = str(paths.overlay)
         self._ends = ends
 
     def inspect(self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None) -> Inspect:
         """The whole of one container."""
-        directory = self._paths.container(record.id)
+        directory = f"{self._containers}/{record.id}"
         return Inspect(
             Id=record.id,
             Created=rfc3339(record.created_ns),
@@ -236,9 +239,9 @@ class Renderer:
             Args=record.args,
             State=state_view(record.state),
             Image=record.image_id,
-            ResolvConfPath=str(directory / "resolv.conf"),
-            HostnamePath=str(directory / "hostname"),
-            HostsPath=str(directory / "hosts"),
+            ResolvConfPath=f"{directory}/resolv.conf",
+            HostnamePath=f"{directory}/hostname",
+            HostsPath=f"{directory}/hosts",
             LogPath=record.log_path if record.host.LogConfig.Type == "json-file" else "",
             Name=f"/{record.name}",
             RestartCount=record.state.restart_count,
@@ -273,19 +276,19 @@ class Renderer:
         )
 
     def _graph(self, record: ContainerRecord) -> GraphDriver:
-        directory = self._paths.container(record.id)
+        directory = f"{self._containers}/{record.id}"
         if record.snapshotter == "native":
-            return GraphDriver({"ID": record.id, "Dir": str(directory / "root")}, "vfs")
+            return GraphDriver({"ID": record.id, "Dir": f"{directory}/root"}, "vfs")
         lower = [
-            str(self._paths.overlay / chain.removeprefix("sha256:") / "diff")
+            f"{self._overlay}/{chain.removeprefix('sha256:')}/diff"
             for chain in reversed(record.layers)
         ]
         return GraphDriver(
             {
                 "ID": record.id,
                 "LowerDir": ":".join(lower),
-                "MergedDir": str(self._paths.shim(record.id) / "rootfs"),
-                "UpperDir": str(directory / "upper"),
-                "WorkDir": str(directory / "work"),
+                "MergedDir": f"{self._shims}/{record.id}/rootfs",
+                "UpperDir": f"{directory}/upper",
+                "WorkDir": f"{directory}/work",
             }
         )
