@@ -17,7 +17,8 @@ _LARGEST_MTU = 65535
 _LONGEST_NAME = 15  # bytes of a link's name: IFNAMSIZ without its end
 _MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
 _IPVLAN_MODES = ("l2", "l3", "l3s")
-_GATEWAY_MODES = ("nat", "nat-unprotected", "routed")
+_GATEWAY_MODES = ("nat", "nat-unprotected")
+_ABSENT_MODES = ("isolated", "routed")
 _ABSENT = (
     "com.docker.network.bridge.inhibit_ipv4",
     "com.docker.network.bridge.trusted_host_interfaces",
@@ -50,8 +51,8 @@ def _check_bridge(options: Mapping[str, str]) -> None:
             raise _unparsable(name, options[name], _go_text("ParseBool", options[name]))
     for name in model.GATEWAY_MODES:
         mode = options.get(name, "nat")
-        if mode == "isolated":
-            raise UnsupportedError(f"the option {name}=isolated is not supported by aiod")
+        if mode in _ABSENT_MODES:
+            raise UnsupportedError(f"the option {name}={mode} is not supported by aiod")
         if mode not in _GATEWAY_MODES:
             raise InvalidParameterError(f"unknown gateway mode {mode}")
     binding = options.get(model.BINDING)

@@ -72,11 +72,17 @@ def _interface(end: End) -> Interface:
         parent=network.link,
         host_name=has.host_link,
         mac=has.mac if network.driver != model.IPVLAN else "",
-        addresses=tuple(filter(None, (has.ipv4, has.ipv6))),
+        addresses=(*filter(None, (has.ipv4, has.ipv6)), *_link_local(end)),
         mtu=model.mtu(network),
         mode=_mode(network),
         sysctls=_sysctls(end),
     )
+
+
+def _link_local(end: End) -> list[str]:
+    """Those asked for, with their prefix lengths (RFC 3927, RFC 4291 2.5.6)."""
+    asked = end.endpoint.settings.IPAMConfig
+    return [f"{text}/{64 if ':' in text else 16}" for text in (asked and asked.LinkLocalIPs) or ()]
 
 
 def _mode(network: NetworkRecord) -> str:

@@ -95,11 +95,16 @@ def ensure_parent(name: str, alias: str, below: str = "", tag: int = 0) -> None:
 
 
 def remove(name: str, alias: str) -> None:
-    """Take a link away, if it has that alias."""
+    """Take a link away, if it has that alias, and what is left on it.
+
+    The ends of containers go with their namespaces, which the kernel may not have done yet.
+    """
     with Socket() as kernel:
         found = _find(kernel, name)
-        if found is not None and found.alias == alias:
-            kernel.commit([messages.delete_link(name)])
+        if found is None or found.alias != alias:
+            return
+        left = [link.name for link in _links(kernel) if link.master == found.index]
+        kernel.commit([messages.delete_link(one) for one in (*left, name)])
 
 
 def sweep(ours: Callable[[str], bool], known: Set[str], used: Set[str]) -> list[str]:
