@@ -19,7 +19,7 @@ def port(name: str, inside: str, as_json: bool) -> None:
         body = await ask.client.ask_raw(container(name, "json"))
         ports = decoded(body, views.WithPorts).NetworkSettings.Ports or {}
         if as_json:
-            output.json({inside: ports.get(_whole(inside))} if inside else ports)
+            output.json({_whole(inside): ports.get(_whole(inside))} if inside else ports)
             return
         for line in _places(ports, inside) if inside else portlist.lines(ports):
             output.line(line)

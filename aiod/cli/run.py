@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-import msgspec
 
 from aiod.cli import asking, output, views
 from aiod.cli.asking import Asking
@@ -79,21 +78,11 @@ async def _engine_errors(work: Any) -> int:
 
 
 async def _create(ask: Asking, plan: Wanted, *, quiet: bool = False) -> views.Created:
-    body = plan.body
-    if not body.HostConfig.NetworkMode and not await _has_bridge(ask):
-        # Asked for by name, as the engine warns of a default that is not what was meant.
-        host = msgspec.structs.replace(body.HostConfig, NetworkMode="none")
-        body = msgspec.structs.replace(body, HostConfig=host)
-    answer = await ask.client.send("POST", "/containers/create", plan.query, body)
+    answer = await ask.client.send("POST", "/containers/create", plan.query, plan.body)
     created = decoded(answer, views.Created)
     for warning in () if quiet else created.Warnings or ():
         output.warn(warning)
     return created
-
-
-async def _has_bridge(ask: Asking) -> bool:
-    filters = {"filters": msgspec.json.encode({"driver": ["bridge"]}).decode()}
-    return bool(await ask.client.ask("/networks", list[msgspec.Raw], filters))
 
 
 def _announce(created: views.Created, as_json: bool) -> None:
