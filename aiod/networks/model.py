@@ -29,6 +29,7 @@ INTERFACE_SYSCTLS = "com.docker.network.endpoint.sysctls"
 PARENT, MACVLAN_MODE, IPVLAN_MODE = "parent", "macvlan_mode", "ipvlan_mode"
 
 _DEFAULT_MTU = "1500"
+_FALSE = ("false", "False", "FALSE", "f", "F", "0")
 
 
 def built_in_id(engine_id: str, name: str) -> str:
@@ -67,6 +68,11 @@ def has_addresses(network: NetworkRecord) -> bool:
 def subnets(network: NetworkRecord) -> list[Network]:
     """Its pools' networks."""
     return [ipaddress.ip_network(pool.subnet) for pool in network.pools]
+
+
+def is_off(network: NetworkRecord, option: str) -> bool:
+    """Whether an option that is on by default was turned off, in one of Go's words for that."""
+    return network.options.get(option) in _FALSE
 
 
 def mtu(network: NetworkRecord) -> int:

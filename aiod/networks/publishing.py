@@ -17,7 +17,6 @@ from aiod.networks.sandboxes import End, of_gateway
 from aiod.store.networkrecords import NetworkRecord
 from aiod.store.records import ContainerRecord
 
-_FALSE = ("false", "False", "FALSE", "f", "F", "0")
 _OPEN = "nat-unprotected"
 
 
@@ -58,12 +57,12 @@ def rules_of(network: NetworkRecord) -> NetworkRules | None:
     """What the table is to know of a network; None for one without a bridge of ours."""
     if network.driver != model.BRIDGE or not network.link:
         return None
-    subnets = () if network.internal or _is_off(network, model.MASQUERADE) else network.pools
+    subnets = () if network.internal or model.is_off(network, model.MASQUERADE) else network.pools
     return NetworkRules(
         bridge=network.link,
         masqueraded=tuple(pool.subnet for pool in subnets),
         internal=network.internal,
-        apart=_is_off(network, model.ICC),
+        apart=model.is_off(network, model.ICC),
         open=any(network.options.get(mode) == _OPEN for mode in model.GATEWAY_MODES),
     )
 
@@ -75,7 +74,3 @@ def all_rules(networks: Iterable[NetworkRecord]) -> list[NetworkRules]:
 
 def _address(end: End | None, version: int) -> str:
     return end.address(version).partition("/")[0] if end else ""
-
-
-def _is_off(network: NetworkRecord, option: str) -> bool:
-    return network.options.get(option) in _FALSE

@@ -76,6 +76,7 @@ def _interface(end: End) -> Interface:
         mtu=model.mtu(network),
         mode=_mode(network),
         sysctls=_sysctls(end),
+        isolated=model.is_off(network, model.ICC),
     )
 
 

@@ -187,7 +187,9 @@ def test_options_of_a_bridge(ground: Playground) -> None:
     one, two = ground.run(network), ground.run(network)
     mtus = {link["ifname"]: link["mtu"] for link in one.namespace.shown("link")}
     assert mtus["eth0"] == 1400
-    assert not one.reaches(two.ip4(network))
+    ground.servers.add(two.namespace, "inside", 4004)
+    assert not one.reaches(two.ip4(network), 4004)
+    assert ask(ground.machine, two.ip4(network), 4004).name == "inside"
     ground.servers.add(ground.neighbour, "outside", 4003)
     assert one.ask(ground.neighbour.ip4, 4003).name == "outside"
 

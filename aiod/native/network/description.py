@@ -16,7 +16,7 @@ class Interface(msgspec.Struct, frozen=True):
     `kind` is `bridge` (a veth pair whose host end is `host_name`, enslaved to `parent`),
     `macvlan` or `ipvlan` (of `parent`, in `mode`; no parent: a link that leads nowhere). An `mtu`
     of 0 is the kernel's choice. `sysctls` are settings of the link, each by its family and name
-    (`ipv4/rp_filter`).
+    (`ipv4/rp_filter`). An `isolated` one reaches no other isolated one of its bridge.
     """
 
     network: str
@@ -29,6 +29,7 @@ class Interface(msgspec.Struct, frozen=True):
     mtu: int = 0
     mode: str = ""
     sysctls: dict[str, str] = {}
+    isolated: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):

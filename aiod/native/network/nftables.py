@@ -7,6 +7,7 @@ a millisecond. Never touches another table.
 
 import contextlib
 import errno
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from aiod.native.errors import NativeError
 from aiod.native.network import ruleset
 from aiod.native.network.description import Port
 from aiod.native.network.ruleset import NetworkRules
+
+_NETFILTER = 12  # NETLINK_NETFILTER
 
 
 def replace_all(table: str, networks: Iterable[NetworkRules], ports: Iterable[Port]) -> None:
@@ -60,6 +63,7 @@ def drop_table(table: str) -> None:
 
 @contextlib.contextmanager
 def _context() -> Iterator[Any]:
+    _check_sockets()
     made = lib.nft_ctx_new(0)
     if made == ffi.NULL:
         raise NativeError("nft_ctx_new", errno.ENOMEM)
@@ -69,6 +73,14 @@ def _context() -> Iterator[Any]:
         yield made
     finally:
         lib.nft_ctx_free(made)
+
+
+def _check_sockets() -> None:
+    """The library ends the process if it gets no socket."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER).close()
+    except OSError as error:
+        raise NativeError("open a netlink socket", error.errno or 0) from error
 
 
 def _run(text: str, step: str) -> str:

@@ -41,6 +41,8 @@ def attach(interfaces: Sequence[Interface], descriptor: int) -> None:
     """Make the links in the namespace of a descriptor; they are down there yet."""
     with Socket() as kernel:
         kernel.commit([_new_link(one, descriptor) for one in interfaces])
+        isolated = [one.host_name for one in interfaces if one.isolated and one.host_name]
+        kernel.commit([messages.isolate(index_of(name), name) for name in isolated])
 
 
 def configure(wanted: Sandbox) -> None:
