@@ -8,6 +8,7 @@ done again by the next one. Must not know what is chosen for an end of a network
 import asyncio
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from aiod.containers import networking
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.lifecycle import Lifecycle
 from aiod.errors import AiodError, ConflictError, InternalError, NotFoundError
+from aiod.native import proc
 from aiod.native.errors import NativeError
 from aiod.native.network import texts
 from aiod.native.network.description import Sandbox
@@ -62,7 +64,7 @@ class Connector:
                 return
             said = self._lifecycle.naming.now(entry.record)
             plan = await self._networks.changer.join(entry.record, network, settings)
-            await self._carry_out(entry.record, plan, said)
+            await self._carry_out(entry, plan, said)
 
     async def disconnect(self, network: str, container: str, *, force: bool) -> None:
         """Have a container leave a network, at once if it runs. Raises AiodError."""
@@ -83,7 +85,7 @@ class Connector:
                 return
             said = self._lifecycle.naming.now(entry.record)
             plan = await self._networks.changer.leave(entry.record, network)
-            await self._carry_out(entry.record, plan, said)
+            await self._carry_out(entry, plan, said)
 
     def _check(self, entry: Entry) -> None:
         record = entry.record
@@ -95,13 +97,27 @@ class Connector:
                 "or disconnected"
             )
 
-    async def _carry_out(self, record: ContainerRecord, plan: Plan, said: Ends) -> None:
+    async def _carry_out(self, entry: Entry, plan: Plan, said: Ends) -> None:
+        record = entry.record
         try:
             await self._apply(record, plan.before, plan.after, said, plan.network.id)
         except _FAILURES as error:
-            await self._undo(record, plan)
-            raise error if isinstance(error, AiodError) else InternalError(str(error)) from error
+            if _runs(record):
+                await self._undo(record, plan)
+                raise _told(error) from error
         self._networks.changer.done(plan)
+        await self._release_ended(entry)
+
+    async def _release_ended(self, entry: Entry) -> None:
+        """A run that ended meanwhile may have given back what it had before this was recorded.
+
+        The change is one of a container that does not run then.
+        """
+        if _runs(entry.record):
+            return
+        if entry.run is not None:
+            await asyncio.wait((entry.run,))
+        await self._networks.release(entry.record.id)
 
     async def _undo(self, record: ContainerRecord, plan: Plan) -> None:
         """As it was; what cannot be undone now is by the next daemon."""
@@ -149,6 +165,19 @@ class Connector:
             await self._networks.running.ready(end.network)
         touched = {one.network for one in (*done.interfaces, *wanted.interfaces)}
         await self._apply(record, done, wanted, said, *touched)
+
+
+def _runs(record: ContainerRecord) -> bool:
+    """Whether it still has its networks: one that is ending has none, before it is dead."""
+    try:
+        os.stat(f"/proc/{record.state.pid}/ns/net")
+    except OSError:
+        return False
+    return proc.is_same(record.state.pid, record.state.pid_start)
+
+
+def _told(error: AiodError | NativeError | OSError) -> AiodError:
+    return error if isinstance(error, AiodError) else InternalError(str(error))
 
 
 def _read(file: Path) -> Sandbox | None:

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support import leaks
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine, eventually
 from tests.support.processes import Identity, send
@@ -106,3 +108,32 @@ def test_a_daemons_start_starts_first_whose_network_another_has(box: AiodDaemon)
     )
     places = {box.docker("exec", name, "readlink", "/proc/self/ns/net").stdout for name in names}
     assert len(places) == 1
+
+
+def _join_while_it_ends(engine: AiodDaemon, seconds: str) -> list[int]:
+    """The statuses of a container's life, which ends somewhere in its middle."""
+    with engine.api() as api:
+        config = {"Image": "base", "Cmd": ["sleep", seconds], "HostConfig": {"NetworkMode": "near"}}
+        made = api.call("POST", "/containers/create", config)["Id"]
+        calls = [f"/containers/{made}/start"]
+        calls += [f"/networks/far/{verb}" for verb in ("connect", "disconnect") * 2]
+        statuses = [api.send("POST", path, {"Container": made}).status for path in calls]
+        return [*statuses, api.send("DELETE", f"/containers/{made}", None, force=1).status]
+
+
+def test_who_ends_while_it_joins_networks_keeps_no_address(box: AiodDaemon) -> None:
+    for number, name in enumerate(("near", "far")):
+        box.docker("network", "create", "--subnet", f"10.97.{number}.0/28", name)
+    ages = ["0", "0.02", "0.04", "0.06", "0.08", "100"] * 4
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda age: _join_while_it_ends(box, age), ages))
+    assert {tuple(statuses) for statuses in found} == {(204, 200, 200, 200, 200, 204)}
+    for name in ("near", "far"):
+        box.docker("create", "--name", f"last-{name}", "--network", name, "base", "true")
+        for _ in range(13):  # all that a network of 16 has
+            box.docker("run", "-d", "--network", name, "base", "sleep", "1000")
+        told = box.docker("start", f"last-{name}", check=False).stderr
+        assert "no available IPv4 addresses" in told
+    box.remove_containers()
+    box.docker("network", "rm", "near", "far")
+    leaks.assert_none(box)
