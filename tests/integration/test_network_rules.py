@@ -19,7 +19,7 @@ from aiod.native.network import elements, host, nftables, sandbox
 from aiod.native.network.description import Interface, Port, Route, Sandbox
 from aiod.native.network.ruleset import NetworkRules
 from tests.support.netns import Host, Lan, Namespace
-from tests.support.traffic import UDP, Servers, ask, silent
+from tests.support.traffic import UDP, Servers, ask, connected, silent
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces")
 
@@ -133,6 +133,25 @@ def test_a_port_that_was_left_to_another_leads_to_whoever_has_it_now(machine: Ma
         machine.publish(web("172.31.1.2"))
         machine.publish(web("172.31.1.3"))
         assert ask(machine.neighbour, machine.host.ip4, 8080).name == "c3"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_client_that_goes_on_sending_is_led_to_whoever_comes_next(
+    machine: Machine, family: int
+) -> None:
+    machine.rules(FIRST)
+    to = machine.host.ip4 if family == 4 else machine.host.ip6
+    place, subnet = ("0.0.0.0", "172.31.1.") if family == 4 else ("::", "fd31:1::")
+    with container(machine, 1, 2), container(machine, 1, 3):
+        first, second = web(f"{subnet}2", place, "udp"), web(f"{subnet}3", place, "udp")
+        machine.publish(first)
+        with connected(machine.neighbour, to, 8080, kind=UDP) as client:
+            client.send(b"?")
+            assert client.recv(100).startswith(b"c2 ")
+            machine.withdraw(first)
+            machine.publish(second)
+            client.send(b"?")
+            assert client.recv(100).startswith(b"c3 ")
 
 
 def test_networks_are_apart_and_reach_the_outside_as_the_host(machine: Machine) -> None:
