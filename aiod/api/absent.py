@@ -15,7 +15,6 @@ _NO_SWARM = (
 )
 
 _LATER = """
-GET /containers/{id}/stats
 POST /containers/{id}/update
 GET /containers/{id}/attach/ws
 POST /containers/prune

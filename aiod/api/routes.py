@@ -16,6 +16,7 @@ from aiod.api.networks import NetworkRoutes
 from aiod.api.registry import RegistryRoutes
 from aiod.api.routing import Route
 from aiod.api.services import Services
+from aiod.api.stats import StatsRoutes
 from aiod.api.system import SystemRoutes
 from aiod.api.upkeep import UpkeepRoutes
 from aiod.api.volumes import VolumeRoutes
@@ -27,6 +28,7 @@ def all_routes(services: Services) -> list[Route]:
         SystemRoutes(services),
         ContainerRoutes(services),
         FileRoutes(services),
+        StatsRoutes(services),
         StreamRoutes(services),
         ExecRoutes(services),
         ImageRoutes(services),

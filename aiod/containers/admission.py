@@ -99,7 +99,7 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     resources.check(host)
     security.check(host.SecurityOpt or ())
     _check_log(host.LogConfig)
-    _check_policy(host)
+    check_restart_policy(host)
     _check_capabilities(host)
     check_console(host.ConsoleSize)
     mountrequests.check(host)
@@ -169,7 +169,8 @@ def _check_log(settings: LogSettings) -> None:
             raise InvalidParameterError(f"max-file cannot be less than 1: '{value}'")
 
 
-def _check_policy(host: HostConfig) -> None:
+def check_restart_policy(host: HostConfig) -> None:
+    """Raise InvalidParameterError for one that is none, or goes with nothing else asked for."""
     policy = host.RestartPolicy
     if policy.Name not in ("", "no", "always", "unless-stopped", "on-failure"):
         raise InvalidParameterError(

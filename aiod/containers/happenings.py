@@ -49,3 +49,9 @@ def exec_event(record: ContainerRecord, exec_: ExecRecord, action: str) -> Event
         return event(record, action, execID=exec_.id, exitCode=code)
     command = " ".join(exec_.config.Cmd or ())
     return event(record, f"{action}: {command}", execID=exec_.id)
+
+
+def pruned(reclaimed: int) -> EventRecord:
+    """Containers were pruned, and so many bytes are free again."""
+    told = {"reclaimed": str(reclaimed)}
+    return EventRecord(0, time.time_ns(), "container", "prune", "", told)

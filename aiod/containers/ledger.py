@@ -36,6 +36,15 @@ class Ledger:
         """Write a move down, with its events. Raises IllegalMoveError."""
         await self.decide(entry, lambda _: Change(move, tuple(events), fields))
 
+    async def rewrite(
+        self, entry: Entry, events: Iterable[EventRecord] = (), **fields: object
+    ) -> None:
+        """Write down other fields than the running state."""
+        async with entry.writing:
+            record = msgspec.structs.replace(entry.record, **fields)
+            await self._repository.update(record, events)
+            entry.record = record
+
     async def decide(self, entry: Entry, decide: Callable[[ContainerRecord], Change]) -> None:
         """Write down what `decide` makes of the newest record; no other change comes between.
 

@@ -16,9 +16,12 @@ _NUMBER = re.compile(r"[0-9]{1,6}\Z")
 _SCORES = (-1000, 1000)
 
 
-def check(host: HostConfig, cpus: int) -> None:
-    """Raise InvalidParameterError for what cannot be; `cpus` is how many the machine has."""
-    _check_memory(host)
+def check(host: HostConfig, cpus: int, *, update: bool = False) -> None:
+    """Raise InvalidParameterError for what cannot be; `cpus` is how many the machine has.
+
+    An `update` may say a part of what is there.
+    """
+    _check_memory(host, update=update)
     _check_cpu(host, cpus)
     _check_cpuset("cpus", host.CpusetCpus, cpus)
     _check_cpuset("mems", host.CpusetMems, None)
@@ -32,7 +35,7 @@ def check(host: HostConfig, cpus: int) -> None:
         _check_ulimit(ulimit)
 
 
-def _check_memory(host: HostConfig) -> None:
+def _check_memory(host: HostConfig, *, update: bool) -> None:
     if host.Memory and host.Memory < _LEAST_MEMORY:
         raise InvalidParameterError("Minimum memory limit allowed is 6MB")
     if host.MemoryReservation and host.MemoryReservation < _LEAST_MEMORY:
@@ -41,7 +44,7 @@ def _check_memory(host: HostConfig) -> None:
         raise InvalidParameterError(
             "Minimum memory limit can not be less than memory reservation limit, see usage"
         )
-    if host.MemorySwap > 0 and not host.Memory:
+    if host.MemorySwap > 0 and not host.Memory and not update:
         raise InvalidParameterError(
             "You should always set the Memory limit when using Memoryswap limit, see usage"
         )

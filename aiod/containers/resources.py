@@ -98,6 +98,16 @@ def of(host: HostConfig) -> spec.Resources:
     )
 
 
+def changeable(host: HostConfig) -> spec.Resources:
+    """Those limits that may change while the container runs; all of them are said."""
+    return spec.Resources(
+        memory=_memory(host),
+        cpu=_cpu(host),
+        pids=None if host.PidsLimit is None else spec.Pids(host.PidsLimit or -1),
+        block_io=spec.BlockIO(weight=host.BlkioWeight) if host.BlkioWeight else None,
+    )
+
+
 def _memory(host: HostConfig) -> spec.Memory | None:
     swappiness = host.MemorySwappiness
     memory = spec.Memory(

@@ -24,6 +24,7 @@ from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
 from aiod.containers.removing import Remover
 from aiod.containers.roots import Roots
+from aiod.containers.statistics import Statistics
 from aiod.containers.units import signal_number
 from aiod.errors import ConflictError, InvalidParameterError
 from aiod.images.model import ContainerUse
@@ -87,6 +88,7 @@ class ContainerService:
         self.files = Files(paths, directory, roots, events)
         self._connector = connector = Connector(paths, networks, directory, self._lifecycle)
         self.connect, self.disconnect = connector.connect, connector.disconnect
+        self.statistics = Statistics(directory, self._lifecycle.tasks, config.cgroup_parent)
         self.pause, self.unpause = pauser.pause, pauser.unpause
         self.attach, self.detached, self.resize = joiner.attach, joiner.detached, joiner.resize
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import signal
+from errno import EINVAL
 from pathlib import Path
 
 from aiod.native import spec
@@ -124,6 +125,21 @@ class Cgroup:
             if self._layout.unified is None or "/" in name:
                 raise NativeError(f"cgroup {name}", 22, "not a file of the unified hierarchy")
             _write(self._layout.unified / self._relative / name, value)
+
+    def update(self, resources: spec.Resources) -> None:
+        """Change limits of what runs. Raises NativeError naming the file or the controller.
+
+        In version 1 memory may not exceed memory with swap at any instant: whichever order of
+        the two works is taken.
+        """
+        try:
+            self.apply(resources)
+        except NativeError as error:
+            memory = resources.memory
+            if error.errno != EINVAL or memory is None or not memory.swap:
+                raise
+            self._swap(memory.swap, memory.limit or 0, self._is_v2("memory"))
+            self.apply(resources)
 
     def _set(self, controller: str, v1: str, v2: str, value: str) -> None:
         directory = self.directory(controller)

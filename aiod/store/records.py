@@ -128,6 +128,7 @@ class ContainerRecord(msgspec.Struct, frozen=True):
 
     `name` has no slash; `layers` are chain ids, bottom first; `network_mode` is the mode in
     effect, which `host.NetworkMode` may leave to the default; `snapshotter` is who made its root.
+    `host_before` is what `host` was, while an update of it is not yet the kernel's.
     """
 
     id: str
@@ -147,6 +148,7 @@ class ContainerRecord(msgspec.Struct, frozen=True):
     state: RunState = RunState()
     snapshotter: str = "overlay"
     mounts: tuple[MountPoint, ...] = ()
+    host_before: HostConfig | None = None
 
 
 class ExecRecord(msgspec.Struct, frozen=True):
