@@ -15,12 +15,9 @@ _NO_SWARM = (
 )
 
 _LATER = """
-POST /containers/{id}/update
 GET /containers/{id}/attach/ws
-POST /containers/prune
 POST /build/prune
 POST /build/cancel
-POST /commit
 GET /system/df
 GET /plugins/privileges
 POST /plugins/pull

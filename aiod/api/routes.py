@@ -6,6 +6,7 @@ Owns the order only: what comes first wins.
 from aiod.api import absent
 from aiod.api.attaching import StreamRoutes
 from aiod.api.build import BuildRoutes
+from aiod.api.changing import ChangingRoutes
 from aiod.api.containers import ContainerRoutes
 from aiod.api.events import EventRoutes
 from aiod.api.execs import ExecRoutes
@@ -27,6 +28,7 @@ def all_routes(services: Services) -> list[Route]:
     parts = (
         SystemRoutes(services),
         ContainerRoutes(services),
+        ChangingRoutes(services),
         FileRoutes(services),
         StatsRoutes(services),
         StreamRoutes(services),

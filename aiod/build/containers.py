@@ -13,9 +13,9 @@ from typing import TypeVar
 import msgspec
 
 from aiod.build.output import Output
-from aiod.build.running import leave_out_mount_points
 from aiod.build.workspace import Workspace
 from aiod.config import Paths
+from aiod.containers.files import mountpoints
 from aiod.containers.options import AttachOptions
 from aiod.containers.service import ContainerService
 from aiod.errors import NotFoundError
@@ -121,7 +121,7 @@ class BuildContainers:
         place = self._paths.container(container)
         written = place / ("upper" if record.snapshotter == "overlay" else "root")
         async with self._workspace.held(image) as layers:
-            await asyncio.to_thread(leave_out_mount_points, written, layers)
+            await asyncio.to_thread(mountpoints.leave_out, written, layers)
         return await asyncio.to_thread(self._containers.roots.commit, record)
 
 

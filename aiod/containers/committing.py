@@ -6,7 +6,7 @@ asked for. Must not know how layers are written.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -99,13 +99,14 @@ class Committer:
         if entry.record.state.status not in RUNNING:
             async with entry.verb:
                 if entry.record.state.status not in RUNNING:
-                    await asyncio.to_thread(self._leave_out_mount_points, entry.record)
+                    await asyncio.to_thread(self._settle, entry.record)
                     yield entry.record
                     return
         if not pause or entry.record.state.status is Status.PAUSED:
             yield entry.record
             return
-        await self._pauser.pause(entry.record.id)
+        with suppress(ConflictError):  # it has just ended, or was paused
+            await self._pauser.pause(entry.record.id)
         try:
             yield entry.record
         finally:
@@ -115,7 +116,8 @@ class Committer:
         if entry.record.state.status is Status.PAUSED:
             await self._pauser.unpause(entry.record.id)
 
-    def _leave_out_mount_points(self, record: ContainerRecord) -> None:
+    def _settle(self, record: ContainerRecord) -> None:
+        self._roots.prepare(record)  # of one that was never started
         own = self._paths.container(record.id)
         written = own / ("upper" if record.snapshotter == "overlay" else "root")
         if written.is_dir():

@@ -50,9 +50,13 @@ class Roots:
         """What writes the layer of all it changed; None if it changed nothing."""
         return self._snapshotters.of(record.snapshotter).commit(self._stack(record))
 
+    def layers(self, record: ContainerRecord) -> list[Path]:
+        """The image's own directories, the topmost first."""
+        return [self._images.layer_directory(chain) for chain in reversed(record.layers)]
+
     def _stack(self, record: ContainerRecord) -> Stack:
-        layers = [self._images.layer_directory(chain) for chain in reversed(record.layers)]
-        return Stack(self._paths.container(record.id), (self._paths.init_layer, *layers))
+        layers = (self._paths.init_layer, *self.layers(record))
+        return Stack(self._paths.container(record.id), layers)
 
 
 def _make_init_layer(directory: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from aiod.config import DaemonConfig, Paths
 from aiod.containers import admission
+from aiod.containers.committing import Committer
 from aiod.containers.connecting import Connector
 from aiod.containers.creating import Creator
 from aiod.containers.entries import RUNNING, Directory
@@ -22,10 +23,12 @@ from aiod.containers.joining import Joiner
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.looking import Looking
 from aiod.containers.pausing import Pauser
+from aiod.containers.pruning import Pruner
 from aiod.containers.removing import Remover
 from aiod.containers.roots import Roots
 from aiod.containers.statistics import Statistics
 from aiod.containers.units import signal_number
+from aiod.containers.updating import Updater
 from aiod.errors import ConflictError, InvalidParameterError
 from aiod.images.model import ContainerUse
 from aiod.images.service import ImageService
@@ -86,6 +89,10 @@ class ContainerService:
         self.create = Creator(paths, repository, images, networks, volumes, directory, roots).create
         self.remove = self._remover.remove
         self.files = Files(paths, directory, roots, events)
+        self._updater = Updater(directory, self._lifecycle.ledger, self._lifecycle.remnants)
+        self.update = self._updater.update
+        self.commit = Committer(paths, directory, roots, images, events, pauser).commit
+        self.prune = Pruner(directory, roots, events, self._remover.remove).prune
         self._connector = connector = Connector(paths, networks, directory, self._lifecycle)
         self.connect, self.disconnect = connector.connect, connector.disconnect
         self.statistics = Statistics(directory, self._lifecycle.tasks, config.cgroup_parent)
@@ -99,6 +106,7 @@ class ContainerService:
         await self.execs.load()
         await self._networks.complete(loaded.records)
         await self._lifecycle.recover(loaded.records, self._remover.broken)
+        await self._updater.recover()
         await self._connector.settle()
         await self._volumes.active.recover(
             lambda: self._references(lambda record: record.state.status in RUNNING)

@@ -5,6 +5,7 @@ finds the old limits on record beside the new, and has the kernel follow. Must n
 """
 
 import asyncio
+import contextlib
 import os
 
 import msgspec
@@ -86,10 +87,8 @@ class Updater:
 
     async def _undo(self, entry: Entry, before: HostConfig) -> None:
         """Some of the limits may have been set before the one that was refused."""
-        try:
+        with contextlib.suppress(NativeError):
             await self._apply(entry, before)
-        except NativeError:
-            pass
         await self._ledger.rewrite(entry, host=before, host_before=None)
 
     async def _apply(self, entry: Entry, host: HostConfig) -> None:
