@@ -1,6 +1,7 @@
 """Probes of networks: what the kernel has for them, and whose rules else packets pass.
 
 Each tries the thing in a network namespace of its own; rules of others are read, never changed.
+What works on the kernel is imported by who uses it: a daemon imports this, and tries none of it.
 """
 
 import ipaddress
@@ -13,10 +14,8 @@ from pathlib import Path
 from aiod.doctor import trial
 from aiod.doctor.findings import AbsentError, LessError, Probe, Subject
 from aiod.native.errors import NativeError
-from aiod.native.network import host, nftables
 from aiod.native.network.description import Interface, Port, Sandbox
 from aiod.native.network.ruleset import NetworkRules
-from aiod.native.network.sandbox import attach, configure
 
 _TOPIC = "networks"
 _NEWNET = 0x40000000
@@ -34,6 +33,9 @@ def _apart() -> None:
 
 
 def _links(subject: Subject) -> str:
+    from aiod.native.network import host
+    from aiod.native.network.sandbox import attach, configure
+
     def attempt() -> str:
         _apart()
         host.ensure_bridge(host.Bridge(_NAME, "", addresses=(str(_ADDRESS),)))
@@ -47,6 +49,8 @@ def _links(subject: Subject) -> str:
 
 
 def _rules(subject: Subject) -> str:
+    from aiod.native.network import nftables
+
     def attempt() -> str:
         _apart()
         ports = [Port("tcp", "0.0.0.0", 80, "198.18.0.2", 80), Port("udp", "::", 53, "fd00::2", 53)]
@@ -92,6 +96,8 @@ def _firewalls(subject: Subject) -> str:
 
 def _listed() -> str:
     """The library writes about lacking permissions to standard error, beside its answer."""
+    from aiod.native.network import nftables
+
     with open("/dev/null", "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     return nftables.chains()
