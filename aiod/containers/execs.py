@@ -157,8 +157,9 @@ class Execs:
         console_size: tuple[int, int] | None,
     ) -> StartResponse:
         config, run = record.config, self._paths.shim(entry.record.id)
+        container = self._lifecycle.naming.with_variables(entry.record)
         process = await asyncio.to_thread(
-            self._lifecycle.preparer.exec_process, entry.record, config, console_size
+            self._lifecycle.preparer.exec_process, container, config, console_size
         )
         client = ShimClient(run)
         try:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from aiod.config import Paths
 from aiod.containers import etcfiles
 from aiod.containers.entries import RUNNING, Directory
@@ -204,19 +206,32 @@ class Naming:
 
     def _linked(self, record: ContainerRecord) -> Iterator[Linked]:
         """What its links lead to. Raises InternalError if one of them does not run."""
-        if record.network_mode != model.DEFAULT:
-            return
-        for link in map(links.parse, record.host.Links or ()):
-            entry, address = self._directory.by_id.get(link.target), ""
-            if entry is not None and entry.record.state.status in RUNNING:
-                address = self._default_address(link.target)
-            if entry is None or not address:
+        for link in _links_of(record):
+            found = self._running(link)
+            if found is None:
+                entry = self._directory.by_id.get(link.target)
                 name = entry.record.name if entry else link.target
                 raise InternalError(
                     f"Cannot link to a non running container: /{name} "
                     f"AS /{record.name}/{link.alias}"
                 )
-            yield _linked(entry.record, link.alias, address)
+            yield found
+
+    def _running(self, link: Link) -> Linked | None:
+        """What a link leads to, if that runs on the default network."""
+        entry, address = self._directory.by_id.get(link.target), ""
+        if entry is not None and entry.record.state.status in RUNNING:
+            address = self._default_address(link.target)
+        return _linked(entry.record, link.alias, address) if entry and address else None
+
+    def with_variables(self, record: ContainerRecord) -> ContainerRecord:
+        """A record whose environment has the variables of those links that lead to somebody."""
+        found = filter(None, map(self._running, _links_of(record)))
+        lines = [line for one in found for line in links.variables(one, record.name)]
+        if not lines:
+            return record
+        config = msgspec.structs.replace(record.config, Env=[*lines, *(record.config.Env or ())])
+        return msgspec.structs.replace(record, config=config)
 
     def _default_address(self, container_id: str) -> str:
         ends = self._networks.ends(container_id)
@@ -235,9 +250,15 @@ class Naming:
                 await asyncio.to_thread(etcfiles.change_link, own, line)
 
 
+def _links_of(record: ContainerRecord) -> Iterator[Link]:
+    """Its links on the default network, each to a container by its id."""
+    if record.network_mode == model.DEFAULT:
+        yield from map(links.parse, record.host.Links or ())
+
+
 def _lines_to(target: ContainerRecord, other: ContainerRecord, address: str) -> Iterator[HostLine]:
-    for link in map(links.parse, other.host.Links or ()):
-        if link.target == target.id and other.network_mode == model.DEFAULT:
+    for link in _links_of(other):
+        if link.target == target.id:
             yield links.host_line(_linked(target, link.alias, address))
 
 

@@ -30,7 +30,7 @@ def parse(text: str) -> Link:
     target, separator, alias = text.partition(":")
     if not text:
         raise InvalidParameterError("empty string specified for links")
-    if ":" in alias or not target or (separator and not alias):
+    if ":" in alias or not target or (separator and not alias) or any(map(str.isspace, text)):
         raise InvalidParameterError(f"bad format for links: {text}")
     if not separator:
         return Link(target, target)

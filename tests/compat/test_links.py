@@ -26,9 +26,7 @@ def test_what_a_link_gives(ground: Playground) -> None:
     address = address_of(target)
     assert [address, "my-db", "of-source", target.name] in hosts(ground, linked.name)
     assert [address, target.name, "of-source"] in hosts(ground, linked.name)
-    said = ground.engine.docker("exec", linked.name, "sh", "-c", "tr '\\0' '\\n' </proc/1/environ")
-    found = {line for line in said.stdout.splitlines() if line.startswith("MY_DB_")}
-    assert found == {
+    wanted = {
         f"MY_DB_PORT=tcp://{address}:80",
         f"MY_DB_PORT_80_TCP=tcp://{address}:80",
         f"MY_DB_PORT_80_TCP_ADDR={address}",
@@ -41,6 +39,9 @@ def test_what_a_link_gives(ground: Playground) -> None:
         f"MY_DB_NAME=/{linked.name}/my-db",
         "MY_DB_ENV_A=b c",
     }
+    for command in ("tr '\\0' '\\n' </proc/1/environ", "env"):
+        said = ground.engine.docker("exec", linked.name, "sh", "-c", command).stdout
+        assert {line for line in said.splitlines() if line.startswith("MY_DB_")} == wanted
     shown = ground.api.inspect(linked.name)["HostConfig"]["Links"]
     assert sorted(shown) == sorted(
         [f"/{target.name}:/{linked.name}/my-db", f"/{target.name}:/{linked.name}/{target.name}"]

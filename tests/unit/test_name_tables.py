@@ -88,7 +88,7 @@ def test_links(text: str, link: Link) -> None:
     assert links.parse(text) == link
 
 
-@pytest.mark.parametrize("text", ["", ":", "a:", ":b", "a:b:c"])
+@pytest.mark.parametrize("text", ["", ":", "a:", ":b", "a:b:c", "a:b c", "a:b\n"])
 def test_what_is_no_link(text: str) -> None:
     with pytest.raises(InvalidParameterError, match="links"):
         links.parse(text)
