@@ -1,6 +1,7 @@
 """Routes of the tag Volume. Must not know where volumes are kept, but for the path to show."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -27,7 +28,7 @@ class CreateBody(msgspec.Struct, frozen=True, rename="pascal"):
     driver: str = ""
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
-    cluster_volume_spec: msgspec.Raw | None = None
+    cluster_volume_spec: dict[str, Any] | None = None
 
 
 class VolumeView(msgspec.Struct, frozen=True):

@@ -146,7 +146,8 @@ class Creator:
         path, args = command_of(config)
         host = self._with_targets(host, mode)
         chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
-        await asyncio.to_thread(mountchoice.check_sources, chosen)
+        if chosen:
+            await asyncio.to_thread(mountchoice.check_sources, chosen)
         made = admission.new_id()
         of_host = sharing.HOST in (mode, host.UTSMode)
         fallback = os.uname().nodename if of_host else made[:12]
@@ -180,7 +181,7 @@ class Creator:
         await asyncio.to_thread(own.mkdir, 0o710)
         failpoints.reach(DIRECTORY_MADE)
         try:
-            volumes = await asyncio.to_thread(self._wanted_volumes, record, chosen)
+            volumes = await self._wanted_volumes(record, chosen)
             async with self._volumes.ready(volumes) as made:
                 events = [*volume_events.created(made), event(record, "create")]
                 await self._repository.insert(record, events, endpoints=ends, volumes=made)
@@ -193,10 +194,13 @@ class Creator:
                 await asyncio.to_thread(shutil.rmtree, own, True)
             raise
 
-    def _wanted_volumes(
+    async def _wanted_volumes(
         self, record: ContainerRecord, chosen: Sequence[MountRequest]
     ) -> list[Request]:
-        return mountchoice.volumes(chosen, self._roots.views(record)) if chosen else []
+        if not chosen:
+            return []
+        views = self._roots.views(record)
+        return await asyncio.to_thread(mountchoice.volumes, chosen, views)
 
 
 def _with_defaults(host: HostConfig, mode: str) -> HostConfig:

@@ -46,6 +46,13 @@ def fill(data: Path, content: Fill) -> None:
     _move(whole, data)
 
 
+def fill_if_empty(data: Path, content: Fill) -> None:
+    """Copy into a volume that may have been filled, or half so, by others."""
+    finish(data)
+    if is_empty(data):
+        fill(data, content)
+
+
 def finish(data: Path) -> None:
     """Do what a dead daemon did not live to do."""
     shutil.rmtree(_place(data, _PARTIAL), ignore_errors=True)

@@ -10,13 +10,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from pathlib import Path
 
 from aiod import failpoints
 from aiod.config import Paths
-from aiod.errors import ConflictError, InternalError, NotFoundError
+from aiod.errors import AiodError, ConflictError, InternalError, NotFoundError
 from aiod.images.threads import run_to_end, whole
 from aiod.store.records import VolumeRecord
 from aiod.store.volumes import VolumeRepository
@@ -119,14 +127,17 @@ class VolumeService:
             busy = [name for name in wanted if await self._is_unsettled(wanted[name])]
             async with self._users.alone(busy):
                 new = [one for name, one in wanted.items() if name not in self._records]
+                there = [wanted[name] for name in busy if name in self._records]
                 made = [_record(request) for request in new]
                 try:
-                    await self._prepare(wanted.values(), new)
-                    failpoints.reach(STAGED)
+                    await self._stage(new)
+                    await self._fill_empty(there)
+                    if made:
+                        failpoints.reach(STAGED)
                     yield made
                 finally:
-                    left = [one.name for one in made if one.name not in self._records]
-                    await asyncio.to_thread(self._unstage, left)
+                    if left := [one.name for one in made if one.name not in self._records]:
+                        await asyncio.to_thread(self._unstage, left)
 
     async def _is_unsettled(self, request: Request) -> bool:
         """Whether to be alone with it: it is to be made or filled, or on its way out."""
@@ -143,32 +154,34 @@ class VolumeService:
         except OSError as error:
             raise InternalError(f"volume {name}: {error}") from error
 
-    async def _prepare(self, requests: Iterable[Request], new: Sequence[Request]) -> None:
+    async def _stage(self, new: Iterable[Request]) -> None:
         try:
             for request in new:
                 data = await asyncio.to_thread(self._directories.stage, request.name)
                 if request.fill is not None:
                     await self._fill_staged(request, data, request.fill)
-            names = {request.name for request in new}
-            for request in requests:
-                if request.name not in names and request.fill is not None:
+        except OSError as error:
+            raise _not_filled(error) from error
+
+    async def _fill_empty(self, there: Iterable[Request]) -> None:
+        try:
+            for request in there:
+                if request.fill is not None:
                     await self._fill(request.name, request.fill)
         except OSError as error:
-            raise InternalError(f"failed to populate volume: {error}") from error
+            raise _not_filled(error) from error
 
     async def _fill_staged(self, request: Request, data: Path, fill: copyup.Fill) -> None:
         if not is_mount(_record(request)):
             await run_to_end(lambda stop: copyup.fill(data, fill))
             return
         async with self.active.trial(request.options or {}, data):
-            if await asyncio.to_thread(copyup.is_empty, data):
-                await run_to_end(lambda stop: copyup.fill(data, fill))
+            await run_to_end(lambda stop: copyup.fill_if_empty(data, fill))
 
     async def _fill(self, name: str, fill: copyup.Fill) -> None:
         async with self.active.mounted(name):
             data = self._paths.volume(name)
-            if await asyncio.to_thread(copyup.is_empty, data):
-                await run_to_end(lambda stop: copyup.fill(data, fill))
+            await run_to_end(lambda stop: copyup.fill_if_empty(data, fill))
 
     def _unstage(self, names: Iterable[str]) -> None:
         for name in names:
@@ -201,8 +214,12 @@ class VolumeService:
                 await self._repository.begin_removal((name,))
                 failpoints.reach(REMOVAL_INTENT)
                 gone = await self._take_away(name)
-                failpoints.reach(RENAMED_AWAY)
-                await self._forget(name)
+                try:
+                    failpoints.reach(RENAMED_AWAY)
+                    await self._forget(name)
+                except BaseException:
+                    await self._keep(name, gone)
+                    raise
                 failpoints.reach(FORGOTTEN)
         await asyncio.to_thread(delete, gone)
 
@@ -223,15 +240,21 @@ class VolumeService:
         try:
             return await asyncio.to_thread(self._directories.take_away, name)
         except OSError as error:
-            await self._repository.give_up_removal(name)
+            await self._keep(name, None)
             raise InternalError(f"remove {name}: {error}") from error
+
+    async def _keep(self, name: str, gone: Path | None) -> None:
+        """It stays after all; what fails now, the next daemon takes for a removal begun."""
+        await asyncio.to_thread(self._bring_back, {name: gone})
+        with contextlib.suppress(AiodError):
+            await self._repository.give_up_removal(name)
 
     async def _forget(self, name: str) -> None:
         await self._repository.delete((name,), happenings.destroyed((name,)))
         del self._records[name]
 
     @contextlib.asynccontextmanager
-    async def leaving(self, names: Iterable[str], owner: str) -> AsyncIterator[Sequence[str]]:
+    async def leaving(self, names: Collection[str], owner: str) -> AsyncIterator[Sequence[str]]:
         """Of a container's own volumes those that nobody else has, on their way out with it.
 
         The caller forgets their records with the container's; if it fails, they stay.
@@ -242,7 +265,8 @@ class VolumeService:
                 try:
                     for name in chosen:
                         places[name] = await asyncio.to_thread(self._directories.take_away, name)
-                    failpoints.reach(RENAMED_AWAY)
+                    if chosen:
+                        failpoints.reach(RENAMED_AWAY)
                     yield chosen
                 except BaseException:
                     await asyncio.to_thread(self._bring_back, places)
@@ -252,7 +276,9 @@ class VolumeService:
         for place in places.values():
             await asyncio.to_thread(delete, place)
 
-    def _owned(self, names: Iterable[str], owner: str) -> Sequence[str]:
+    def _owned(self, names: Collection[str], owner: str) -> Sequence[str]:
+        if not names:
+            return []
         references = self.references()
         return [
             name
@@ -292,6 +318,10 @@ class VolumeService:
 def anonymous(request: Request) -> Request:
     """The request of a volume that a prune may take."""
     return replace(request, labels={**(request.labels or {}), rules.ANONYMOUS: ""})
+
+
+def _not_filled(error: OSError) -> InternalError:
+    return InternalError(f"failed to populate volume: {error}")
 
 
 def _record(request: Request) -> VolumeRecord:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aiod.config import Paths
 from aiod.containers import layered
 from aiod.errors import ConflictError, InternalError, InvalidParameterError, NotFoundError
 from aiod.store.database import Database
-from aiod.store.records import VolumeRecord
+from aiod.store.records import EventRecord, VolumeRecord
 from aiod.store.volumes import VolumeRepository
 from aiod.volumes import copyup, mounting, rules, selection
 from aiod.volumes.model import Request
@@ -201,6 +201,26 @@ async def test_a_volume_in_use_stays(volumes: VolumeService) -> None:
     await volumes.remove("one", force=True)
     with pytest.raises(NotFoundError, match="get one: no such volume"):
         await volumes.remove("one")
+
+
+class FullDisk(VolumeRepository):
+    """Takes everything but the end of a removal."""
+
+    async def delete(self, names: Iterable[str], events: Iterable[EventRecord]) -> None:
+        raise InternalError("database: disk full")
+
+
+async def test_a_removal_that_cannot_be_recorded_takes_nothing(
+    database: Database, paths: Paths
+) -> None:
+    volumes = VolumeService(paths, FullDisk(database))
+    await volumes.create("one")
+    (paths.volume("one") / "file").touch()
+    with pytest.raises(InternalError):
+        await volumes.remove("one")
+    assert [record.name for record in volumes.list({})] == ["one"]
+    assert (paths.volume("one") / "file").exists()
+    assert (await VolumeRepository(database).load_all()).removing == []
 
 
 async def test_what_goes_with_a_container(volumes: VolumeService, paths: Paths) -> None:
