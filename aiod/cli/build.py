@@ -36,7 +36,7 @@ class _Identity(msgspec.Struct, frozen=True):
               help="For an ARG; a mere name passes yours on (repeatable).")  # fmt: skip
 @click.option("-l", "--label", multiple=True, metavar="NAME=VALUE", help="A label (repeatable).")
 @click.option("--target", default="", metavar="STAGE", help="The stage to build.")
-@click.option("--network", default="", metavar="MODE", help="For its commands: none or host.")
+@click.option("--network", default="", metavar="NETWORK", help="For its commands.")
 @click.option("--platform", default="", help="Refused unless it is this machine's.")
 @click.option("--add-host", multiple=True, metavar="NAME:ADDRESS",
               help="A line of /etc/hosts for its commands (repeatable).")  # fmt: skip
