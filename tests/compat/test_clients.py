@@ -71,7 +71,7 @@ async def test_aiodocker(ground: Playground) -> None:
             assert await stream.read_out() is None
         assert (await exec_.inspect())["ExitCode"] == 0
         assert (await served.show())["State"]["Running"]
-        await served.stop(timeout=0)
+        await served.kill()
     finally:
         for one in made:
             await one.delete(**({"force": True} if hasattr(one, "start") else {}))
