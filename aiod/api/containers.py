@@ -126,7 +126,7 @@ class ContainerRoutes:
         record = self._containers.get(call.id)
         sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
         exec_ids = self._containers.execs.ids(record.id)
-        return replies.json(self._renderer.inspect(record, exec_ids, sizes))
+        return replies.json(self._renderer.inspect(record, exec_ids, sizes, call.version))
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
         own = (await asyncio.to_thread(self._containers.roots.usage, record)).size

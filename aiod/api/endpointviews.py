@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from aiod.api.versions import Version
 from aiod.native.network.description import Port
 from aiod.networks import model
 from aiod.networks.names import dns_names
@@ -67,15 +68,28 @@ class NetworkSettings(msgspec.Struct, frozen=True):
     MacAddress: str = ""
 
 
+_ALIASES_ASKED_FOR = (1, 45)  # since then, none but those
+
+
+def _with_names(end: Endpoint) -> Endpoint:
+    """An old client finds its container's short id among the aliases."""
+    if end.DNSNames is None:
+        return end
+    names = dict.fromkeys((*(end.Aliases or ()), *end.DNSNames[1:]))
+    return msgspec.structs.replace(end, Aliases=list(names))
+
+
 class EndpointViews:
     """The views of one daemon's containers."""
 
     def __init__(self, networks: NetworkService) -> None:
         self._networks = networks
 
-    def settings(self, record: ContainerRecord) -> NetworkSettings:
-        """Of `inspect`."""
+    def settings(self, record: ContainerRecord, version: Version) -> NetworkSettings:
+        """Of `inspect`; of old, aliases had what are `DNSNames` since."""
         networks, alive = self.networks(record), record.state.status in _ALIVE
+        if version < _ALIASES_ASKED_FOR:
+            networks = {name: _with_names(end) for name, end in networks.items()}
         default = networks.get(model.DEFAULT)
         return NetworkSettings(
             Networks=networks,
@@ -126,7 +140,6 @@ class EndpointViews:
             DriverOpts=asked.DriverOpts,
             GwPriority=asked.GwPriority,
             NetworkID=row.network_id if self._networks.is_known(row.network_id) else "",
-            EndpointID=_endpoint_id(record, row),
             DNSNames=_dns_names(record, row),
         )
         return _with_addresses(bare, end) if end else bare
@@ -158,19 +171,9 @@ def _dns_names(record: ContainerRecord, row: EndpointRecord) -> list[str] | None
     return dns_names(record.name, record.id, record.hostname, row.settings.Aliases or ())
 
 
-def _endpoint_id(record: ContainerRecord, row: EndpointRecord) -> str:
-    """Of an end that is nothing but its being there: the same for one run."""
-    if record.state.status not in _ALIVE or row.network_name not in (model.HOST, model.NONE):
-        return ""
-    return _derived(record, row.network_id)
-
-
 def _sandbox_id(record: ContainerRecord) -> str:
-    return _derived(record, "sandbox")
-
-
-def _derived(record: ContainerRecord, what: str) -> str:
-    return hashlib.sha256(f"{record.id}/{record.state.started_ns}/{what}".encode()).hexdigest()
+    """The same for one run."""
+    return hashlib.sha256(f"{record.id}/{record.state.started_ns}".encode()).hexdigest()
 
 
 def _exposed(record: ContainerRecord) -> "Exposed":

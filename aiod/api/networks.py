@@ -11,15 +11,12 @@ from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.selection import moment
-from aiod.networks import model
 from aiod.networks.requests import NetworkRequest
 from aiod.networks.selection import LIST_FILTERS, PRUNE_FILTERS, SCOPE
 from aiod.store.models import EndpointSettings
-from aiod.store.networkrecords import Assigned, NetworkRecord
-from aiod.store.records import Status
+from aiod.store.networkrecords import NetworkRecord
 
 _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
-_ALIVE = (Status.RUNNING, Status.PAUSED)
 
 
 class CreateReply(msgspec.Struct, frozen=True):
@@ -70,12 +67,14 @@ class NetworkRoutes:
 
     async def _list(self, call: Call) -> web.StreamResponse:
         filters = params.filters(call.query(), LIST_FILTERS)
+        await self._networks.choose_default()
         found = self._networks.select(filters)
         return replies.json([networkviews.view(network, {}) for network in found])
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         query = call.query()
         verbose = _boolean(query.get("verbose", ""), "verbose")
+        await self._networks.choose_default()
         network = self._networks.find(call.id)
         if query.get("scope") not in (None, "", SCOPE):
             raise NotFoundError(f"network {call.id} not found")
@@ -85,18 +84,15 @@ class NetworkRoutes:
         return networkviews.view(network, self._on(network), verbose=verbose)
 
     def _on(self, network: NetworkRecord) -> dict[str, ContainerView]:
-        """Who is on it now; where ends are nothing but their being there, all who run."""
+        """Who is on it now."""
         found = {}
         for end in self._networks.ends_on(network.id):
             try:
                 record = self._containers.get(end.container_id)
             except NotFoundError:
                 continue
-            has = end.assigned
-            if has is None and network.name in (model.HOST, model.NONE):
-                has = Assigned("") if record.state.status in _ALIVE else None
-            if has is not None:
-                found[record.id] = networkviews.container(record.name, has)
+            if end.assigned is not None:
+                found[record.id] = networkviews.container(record.name, end.assigned)
         return found
 
     async def _create(self, call: Call) -> web.StreamResponse:

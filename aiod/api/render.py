@@ -6,6 +6,7 @@ Pure functions of the record and of what the caller has looked up; must not know
 import msgspec
 
 from aiod.api.endpointviews import Endpoint, EndpointViews, NetworkSettings
+from aiod.api.versions import LATEST, Version
 from aiod.config import Paths
 from aiod.containers import mountplan
 from aiod.networks.portviews import PortSummary
@@ -229,7 +230,13 @@ class Renderer:
         self._overlay = str(paths.overlay)
         self._ends = ends
 
-    def inspect(self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None) -> Inspect:
+    def inspect(
+        self,
+        record: ContainerRecord,
+        exec_ids: list[str],
+        sizes: Sizes | None,
+        version: Version = LATEST,
+    ) -> Inspect:
         """The whole of one container."""
         directory = f"{self._containers}/{record.id}"
         return Inspect(
@@ -250,7 +257,7 @@ class Renderer:
             GraphDriver=self._graph(record),
             Mounts=mount_points(record, self._paths),
             Config=record.config,
-            NetworkSettings=self._ends.settings(record),
+            NetworkSettings=self._ends.settings(record, version),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
             SizeRootFs=sizes.total if sizes else msgspec.UNSET,
         )

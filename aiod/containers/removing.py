@@ -79,6 +79,7 @@ class Remover:
         await self._repository.delete(container_id)
         await asyncio.to_thread(shutil.rmtree, self._paths.container(container_id), True)
         self.broken.discard(container_id)
+        self.forget_networks(container_id)
 
     async def remove_ended(self, entry: Entry) -> None:
         """Remove what was to live only as long as it ran."""

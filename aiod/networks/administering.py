@@ -48,6 +48,7 @@ class Administrator:
         self._assigner = assigner
         self._kernel = kernel
         self._seed = hashlib.sha256(engine_id.encode()).digest()[:5]
+        self.unreadable: set[str] = set()
         self._alone = asyncio.Lock()  # pools are chosen beside one another
 
     async def create(self, request: NetworkRequest) -> tuple[NetworkRecord, str]:
@@ -85,8 +86,15 @@ class Administrator:
             log.warning("network %s: %s", network.name, error.message)
 
     async def remove(self, reference: str) -> None:
-        """Remove a network that nobody is on. Raises ForbiddenError otherwise."""
+        """Remove a network that nobody is on, or a record that cannot be read, by its id.
+
+        Raises ForbiddenError or NotFoundError.
+        """
         async with self._alone:
+            if reference in self.unreadable:
+                await self._repository.delete((reference,))
+                self.unreadable.discard(reference)
+                return
             network = self._directory.find(reference)
             if model.is_built_in(network):
                 raise ForbiddenError(

@@ -37,6 +37,11 @@ class Assigner:
             for text in filter(None, (has.ipv4, has.ipv6)):
                 addresses.hold(text)
 
+    def hold_address(self, network_id: str, text: str) -> None:
+        """An address with its prefix length is somebody's, whoever that is."""
+        if network_id in self._addresses:
+            self._addresses[network_id].hold(text)
+
     def give_back(self, network_id: str, assigned: Assigned) -> None:
         """An end's addresses are free again."""
         addresses = self._addresses.get(network_id)

@@ -41,14 +41,14 @@ class Kernel:
 
     async def ensure(self, network: NetworkRecord) -> None:
         """Have what the network's containers are to be joined to. Raises InternalError."""
-        if self._is_there(network):
+        if self.is_there(network):
             return
         async with self._making.setdefault(network.id, asyncio.Lock()):
-            if not self._is_there(network):
+            if not self.is_there(network):
                 await _in_thread(lambda: self._make(network))
                 self._made[network.id] = network.link
 
-    def _is_there(self, network: NetworkRecord) -> bool:
+    def is_there(self, network: NetworkRecord) -> bool:
         """Whether it was made, and nobody has taken it away since."""
         link = self._made.get(network.id, "" if model.has_addresses(network) else network.link)
         return link == network.link and (not link or _exists(link))

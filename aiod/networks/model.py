@@ -1,10 +1,11 @@
 """What is said of networks everywhere: the built-in ones, drivers, and options by their names.
 
-Pure functions of records; must not know who is on a network.
+Functions of records; must not know who is on a network.
 """
 
 import hashlib
 import ipaddress
+import socket
 
 from aiod.networks.ipam import Network
 from aiod.store.networkrecords import NetworkRecord
@@ -63,6 +64,14 @@ def is_built_in(network: NetworkRecord) -> bool:
 def has_addresses(network: NetworkRecord) -> bool:
     """Whether ends of it have links and addresses."""
     return network.driver in (BRIDGE, MACVLAN, IPVLAN)
+
+
+def link_exists(network: NetworkRecord) -> bool:
+    """Whether the host has its link."""
+    try:
+        return bool(network.link and socket.if_nametoindex(network.link))
+    except OSError:
+        return False
 
 
 def subnets(network: NetworkRecord) -> list[Network]:

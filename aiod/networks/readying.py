@@ -8,11 +8,11 @@ import asyncio
 
 import msgspec
 
-from aiod.networks import ipam, model
+from aiod.networks import ipam, model, pools
 from aiod.networks.assigning import Assigner
 from aiod.networks.directory import Directory
 from aiod.networks.kernel import Kernel
-from aiod.store.networkrecords import NetworkRecord, PoolRecord
+from aiod.store.networkrecords import NetworkRecord
 from aiod.store.networks import NetworkRepository
 
 
@@ -36,25 +36,41 @@ class Readier:
         """Have its addresses and its links. Raises AiodError."""
         if not model.has_addresses(network):
             return
-        if not network.pools and model.is_built_in(network):
-            async with self._choosing:
-                network = await self._with_pools(network.id)
+        if model.is_built_in(network) and not self._kernel.is_there(network):
+            network = await self.with_pools(network)
         await self._kernel.ensure(network)
+
+    async def with_pools(self, network: NetworkRecord) -> NetworkRecord:
+        """A built-in network with addresses, chosen now if it has none that can be had.
+
+        Raises AiodError.
+        """
+        if not model.has_addresses(network):
+            return network
+        async with self._choosing:
+            return await self._with_pools(network.id)
 
     async def _with_pools(self, network_id: str) -> NetworkRecord:
         network = self._directory.by_id[network_id]
-        if network.pools:
+        # Once its bridge is there, what the host reaches by it is in nobody's way.
+        if network.pools and (model.link_exists(network) or self._is_used(network_id)):
             return network
-        taken = await self.taken()
-        pool = PoolRecord(str(ipam.choose_pool(4, b"", taken)))
-        pool = msgspec.structs.replace(pool, gateway=ipam.gateway_of(pool))
-        network = msgspec.structs.replace(network, pools=(pool,))
+        taken = await self._taken(network)
+        if network.pools and not any(
+            ipam.overlaps(own, other) for own in model.subnets(network) for other in taken
+        ):
+            return network
+        network = msgspec.structs.replace(network, pools=(pools.chosen(4, taken, b""),))
         await self._repository.update(network)
         self._directory.add(network)
         self._assigner.open(network)
         return network
 
-    async def taken(self) -> set[ipam.Network]:
-        """What no new pool may overlap with: other networks, and what the host reaches."""
-        own = {one for network in self._directory.by_id.values() for one in model.subnets(network)}
+    def _is_used(self, network_id: str) -> bool:
+        return any(end.assigned is not None for end in self._directory.ends_on(network_id))
+
+    async def _taken(self, network: NetworkRecord) -> set[ipam.Network]:
+        """What its pool may not overlap with: other networks, and what the host reaches."""
+        others = (one for one in self._directory.by_id.values() if one.id != network.id)
+        own = {subnet for other in others for subnet in model.subnets(other)}
         return own | await self._kernel.subnets()

@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import Collection, Iterable
 
+import msgspec
+
 from aiod.config import DaemonConfig
-from aiod.errors import InternalError, InvalidParameterError, NotFoundError
+from aiod.errors import AiodError, InternalError, InvalidParameterError, NotFoundError
 from aiod.native.network.description import Sandbox
 from aiod.networks import joining, model, selection
 from aiod.networks.administering import Administrator
@@ -54,6 +56,7 @@ class NetworkService:
         self.prune = administrator.prune
         self.find, self.ends_on = self._directory.find, self._directory.ends_on
         self._is_new = False
+        self.unreadable = administrator.unreadable
 
     async def load(self) -> None:
         """Take up what is on record; the built-in networks are always there."""
@@ -62,18 +65,43 @@ class NetworkService:
             log.warning("a record of %s's networks cannot be understood: %s", known, problem)
         for network in loaded.networks:
             self._take_up(network)
+        for network_id, text in loaded.held:
+            self._assigner.hold_address(network_id, text)
+        self.unreadable.update(known for known, _ in loaded.broken)
         for name in model.BUILT_IN:
-            if self._directory.named(name) is None:
-                self._is_new = True
-                made = model.built_in(self._engine_id, name, self._config.bridge, time.time_ns())
-                await self._repository.insert(made)
-                self._take_up(made)
+            await self._have_built_in(name)
         self._directory.put(loaded.endpoints)
         self.running.ports = Publisher(await asyncio.to_thread(HostPorts.of_host))
+
+    async def _have_built_in(self, name: str) -> None:
+        """What is not there is made; the bridge is the one that this daemon was told."""
+        known = self._directory.named(name)
+        link = self._config.bridge
+        if known is None:
+            self._is_new = True
+            known = model.built_in(self._engine_id, name, link, time.time_ns())
+        elif known.link in ("", link):
+            return
+        else:
+            known = msgspec.structs.replace(
+                known, link=link, options={**known.options, model.LINK_NAME: link}
+            )
+        await self._repository.replace(known)
+        self._take_up(known)
 
     def _take_up(self, network: NetworkRecord) -> None:
         self._directory.add(network)
         self._assigner.open(network)
+
+    async def choose_default(self) -> None:
+        """Have addresses for the default network, to be shown; they may yet be others at its first
+        need, if the host reaches those by then. What resists is told to whoever starts on it."""
+        network = self._directory.named(model.DEFAULT)
+        if network is not None and not network.pools:
+            try:
+                await self.readier.with_pools(network)
+            except AiodError as error:
+                log.info("network %s: %s", network.name, error.message)
 
     def list(self) -> "Networks":
         """All networks, in the order of their making."""

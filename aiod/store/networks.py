@@ -27,11 +27,15 @@ _PUT = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedNetworks:
-    """All records, and the ids and reasons of rows that could not be understood."""
+    """All records, and the ids and reasons of rows that could not be understood.
+
+    `held` are addresses, by network, of ends that could not be.
+    """
 
     networks: list[NetworkRecord]
     endpoints: list[EndpointRecord]
     broken: list[tuple[str, str]]
+    held: list[tuple[str, str]]
 
 
 class NetworkRepository:
@@ -42,18 +46,19 @@ class NetworkRepository:
 
     async def load_all(self) -> LoadedNetworks:
         """Everything there is; a broken row hides no other."""
-        found = LoadedNetworks([], [], [])
+        found = LoadedNetworks([], [], [], [])
         for network_id, document in await self._database.rows("SELECT id, document FROM networks"):
             try:
                 found.networks.append(msgspec.json.decode(document, type=NetworkRecord))
             except msgspec.MsgspecError as error:
                 found.broken.append((network_id, str(error)))
-        query = "SELECT container_id, document FROM endpoints"
-        for container_id, document in await self._database.rows(query):
+        query = "SELECT container_id, network_id, ipv4, ipv6, document FROM endpoints"
+        for container_id, network_id, *texts, document in await self._database.rows(query):
             try:
                 found.endpoints.append(msgspec.json.decode(document, type=EndpointRecord))
             except msgspec.MsgspecError as error:
                 found.broken.append((container_id, str(error)))
+                found.held.extend([(network_id, text) for text in texts if text])
         return found
 
     async def insert(self, network: NetworkRecord, events: Iterable[EventRecord] = ()) -> None:
@@ -67,6 +72,16 @@ class NetworkRepository:
             except sqlite3.IntegrityError:
                 raise ConflictError(f"network with name {network.name} already exists") from None
             await eventrows.insert(connection, recorded)
+
+        await self._database.transact(work)
+
+    async def replace(self, network: NetworkRecord) -> None:
+        """Add a network, or replace its row, whether or not that can be understood."""
+        document = _document(network)
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            statement = "INSERT OR REPLACE INTO networks (id, name, document) VALUES (?, ?, ?)"
+            await connection.execute(statement, (network.id, network.name, document))
 
         await self._database.transact(work)
 
