@@ -39,7 +39,7 @@ def test_output_and_exit_code_are_the_containers(cli: Aiod) -> None:
 
 def test_default_network_needs_no_option_and_no_warning(cli: Aiod) -> None:
     done = cli("run", "--rm", "base", "ls", "/sys/class/net")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "lo\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "eth0\nlo\n", "")
 
 
 def test_large_output_arrives_whole(cli: Aiod) -> None:
@@ -269,7 +269,7 @@ def test_limits_reach_the_container(cli: Aiod) -> None:
         (("--network", "mesh", "base"), 125, "mesh"),
         (("no-such-image", "true"), 125, "No such image: no-such-image:latest"),
         (("--name", "-bad-", *NONE, "base"), 125, "Invalid container name"),
-        ((*NONE, "--init", "base"), 125, "Init"),
+        ((*NONE, "--runtime", "other", "base"), 125, "Runtime"),
         ((*NONE, "base", "no-such-command"), 127, "executable file not found"),
         ((*NONE, "base", "/etc"), 126, "permission denied"),
     ],
