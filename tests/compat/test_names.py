@@ -136,3 +136,13 @@ def test_what_a_container_is_told_of_itself(ground: Playground) -> None:
         "search example.test",
     ]
     assert ground.engine.docker("exec", box.name, "cat", "/etc/hostname").stdout == "web\n"
+
+
+def test_an_internal_network_asks_nobody_else(ground: Playground) -> None:
+    internal, other = ground.network(Internal=True), ground.network()
+    one, two = ground.run(internal), ground.run(internal)
+    assert one.look_up(two.name) == [two.ip4(internal)]
+    if ground.engine.name == "aiod":  # dockerd 20.10 lets its client wait
+        assert one.look_up(nameserver.NAME) == []
+    ground.connect(other, one.name)
+    assert one.look_up(nameserver.NAME) == [nameserver.ADDRESS]
