@@ -15,10 +15,8 @@ _NO_SWARM = (
 )
 
 _LATER = """
-GET /containers/{id}/attach/ws
 POST /build/prune
 POST /build/cancel
-GET /system/df
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create

@@ -63,7 +63,7 @@ class ContainerRoutes:
         self._services = services
         self._containers = services.containers
         self._ends = EndpointViews(services.networks)
-        self._renderer = Renderer(services.config.paths, self._ends)
+        self.renderer = Renderer(services.config.paths, self._ends)
 
     def routes(self) -> list[Route]:
         """The table's part."""
@@ -112,7 +112,7 @@ class ContainerRoutes:
             for record in chosen:
                 sizes[record.id] = await self._sizes(record)
         now = time.time_ns()
-        return replies.json([self._renderer.summary(r, now, sizes.get(r.id)) for r in chosen])
+        return replies.json([self.renderer.summary(r, now, sizes.get(r.id)) for r in chosen])
 
     def _publishes(self, record: ContainerRecord, value: str) -> bool:
         first, last, protocol = ports_of("publish", value)
@@ -126,7 +126,7 @@ class ContainerRoutes:
         record = self._containers.get(call.id)
         sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
         exec_ids = self._containers.execs.ids(record.id)
-        return replies.json(self._renderer.inspect(record, exec_ids, sizes, call.version))
+        return replies.json(self.renderer.inspect(record, exec_ids, sizes, call.version))
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
         own = (await asyncio.to_thread(self._containers.roots.usage, record)).size

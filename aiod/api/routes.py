@@ -20,15 +20,20 @@ from aiod.api.services import Services
 from aiod.api.stats import StatsRoutes
 from aiod.api.system import SystemRoutes
 from aiod.api.upkeep import UpkeepRoutes
+from aiod.api.usage import UsageRoutes
 from aiod.api.volumes import VolumeRoutes
+from aiod.api.websocket import WebSocketRoutes
 
 
 def all_routes(services: Services) -> list[Route]:
     """Every route of the API over these services."""
+    containers = ContainerRoutes(services)
     parts = (
         SystemRoutes(services),
-        ContainerRoutes(services),
+        containers,
         ChangingRoutes(services),
+        WebSocketRoutes(services),
+        UsageRoutes(services, containers.renderer),
         FileRoutes(services),
         StatsRoutes(services),
         StreamRoutes(services),

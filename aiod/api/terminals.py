@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from aiod.api.hijack import HijackedStream
 from aiod.wire import frames
 from aiod.wire.detachkeys import Detector
 
@@ -35,6 +34,20 @@ class OutputChunk(Protocol):
     @property
     def data(self) -> bytes:
         """The bytes."""
+        ...
+
+
+class ClientStream(Protocol):
+    """The client's side; `gone` is set when it has left."""
+
+    gone: asyncio.Event
+
+    async def read(self) -> bytes:
+        """What the client sent next; empty at the end of its input."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the client is slow; ConnectionResetError when it is gone."""
         ...
 
 
@@ -67,7 +80,7 @@ class _DetachedError(Exception):
     """The client typed the detach keys."""
 
 
-async def join(client: HijackedStream, process: ProcessStreams, joint: Joint) -> Ending:
+async def join(client: ClientStream, process: ProcessStreams, joint: Joint) -> Ending:
     """Copy both ways until one of the endings; no task is left behind."""
     output = asyncio.create_task(_copy_output(client, process, joint.framed))
     waiting: set[asyncio.Task[None]] = {output}
@@ -111,18 +124,18 @@ async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _gone(client: HijackedStream) -> None:
+async def _gone(client: ClientStream) -> None:
     await client.gone.wait()
 
 
-async def _copy_output(client: HijackedStream, process: ProcessStreams, framed: bool) -> None:
+async def _copy_output(client: ClientStream, process: ProcessStreams, framed: bool) -> None:
     # Closed here and now: what it reads from is closed with it.
     async with contextlib.aclosing(aiter(process)) as output:
         async for chunk in output:
             await client.write(frames.encode(chunk.stream, chunk.data) if framed else chunk.data)
 
 
-async def _copy_input(client: HijackedStream, process: ProcessStreams, joint: Joint) -> None:
+async def _copy_input(client: ClientStream, process: ProcessStreams, joint: Joint) -> None:
     detector = Detector(joint.detach_keys) if joint.detach_keys else None
     while data := await client.read():
         if detector is not None:

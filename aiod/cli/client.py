@@ -186,7 +186,8 @@ async def _exchange(
         kind = "application/x-tar"
         response = await connection.request(method, target, {**headers, "Content-Type": kind}, body)
     if response.status >= 400:
-        raise _refusal(response.status, await response.read())
+        told = b"" if method == "HEAD" else await response.read()
+        raise _refusal(response.status, told)
     return response
 
 

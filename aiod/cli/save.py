@@ -13,6 +13,7 @@ import click
 
 from aiod.cli import asking, client, terminal, transfer
 from aiod.cli.asking import Asking
+from aiod.cli.client import Query
 from aiod.cli.errors import CliError
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -31,9 +32,15 @@ def save(names: tuple[str, ...], target: str | None, quiet: bool) -> None:
     else:
         path, query = "/images/get", [("names", name) for name in names]
 
+    download(path, query, target, "save", quiet)
+
+
+def download(path: str, query: Query, target: str | None, what: str, quiet: bool) -> None:
+    """Ask for an archive, and write it to the file `target`, or to standard output."""
+
     async def work(ask: Asking) -> None:
         async with ask.client.stream("GET", path, query) as response:
-            with _target(target) as write, transfer.bar("save", None, quiet) as advance:
+            with _target(target) as write, transfer.bar(what, None, quiet) as advance:
                 await _copied(response.pieces(), write, advance)
 
     asking.ask(work)

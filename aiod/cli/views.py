@@ -266,3 +266,10 @@ class Event(msgspec.Struct, frozen=True):
     Action: str
     Actor: Actor
     time_ns: int = msgspec.field(name="timeNano", default=0)
+
+
+class ContainersPruned(msgspec.Struct, frozen=True):
+    """What a prune of containers took away."""
+
+    ContainersDeleted: tuple[str, ...] | None = None
+    SpaceReclaimed: int = 0

@@ -291,6 +291,10 @@ class ImageService:
         sizes = await self._layer_sizes((image,))
         return history(self.ledger.images, image, await self.config(image), sizes)
 
+    async def layers_size(self) -> int:
+        """Unpacked bytes of every layer, each counted once."""
+        return sum((await self._layer_sizes(list(self.ledger.images))).values())
+
     async def _layer_sizes(self, images: Iterable[ImageRecord]) -> dict[str, int]:
         chains = {layer.chain_id for image in images for layer in image.layers}
         return await asyncio.to_thread(self._layers.sizes, chains)

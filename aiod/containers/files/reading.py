@@ -15,6 +15,7 @@ from aiod.errors import InternalError
 from aiod.images.content import CHUNK
 from aiod.images.diff import Parts, UpperWriter
 from aiod.images.handing import Write
+from aiod.images.layertar import HARDLINK, TarEntry
 from aiod.images.tarwriter import TarWriter
 from aiod.images.threads import Cancelled
 from aiod.native import rooted
@@ -157,3 +158,46 @@ def _read(fd: int, size: int) -> bytes:
         return os.read(fd, size)
     except OSError:
         return b""
+
+
+class _Given(TarWriter):
+    """Entries under another first name, and perhaps of another owner."""
+
+    def __init__(
+        self, out: Write, old: bytes, new: bytes, owner: tuple[int, int] | None
+    ) -> None:
+        super().__init__(out)
+        self._old, self._new = old, new
+        self._owner = owner
+
+    def add(self, entry: TarEntry) -> None:
+        """As `TarWriter`."""
+        entry.name = self._named(entry.name)
+        if entry.kind == HARDLINK:
+            entry.link = self._named(entry.link)
+        if self._owner is not None:
+            entry.uid, entry.gid = self._owner
+        super().add(entry)
+
+    def _named(self, name: bytes) -> bytes:
+        first, slash, rest = name.partition(b"/")
+        return self._new + slash + rest if first == self._old else name
+
+
+def write_one(
+    place: str, name: bytes, owner: tuple[int, int] | None, out: Write, gone: threading.Event
+) -> None:
+    """A tar of a file or a tree of this host, as `name`; `owner` None keeps owners."""
+    above, base = os.path.split(os.path.abspath(place))
+    own = os.fsencode(base or ".")
+    tar = _Given(out, own, name, owner)
+    parent = os.open(above, _READ_DIR | os.O_CLOEXEC)
+    try:
+        if stat.S_ISDIR(os.stat(own, dir_fd=parent, follow_symlinks=False).st_mode):
+            flags = _READ_DIR | os.O_NOFOLLOW | os.O_CLOEXEC
+            LiveWriter(tar, gone).tree(os.open(own, flags, dir_fd=parent), own)
+        else:
+            LiveWriter(tar, gone).one(parent, own)
+    finally:
+        os.close(parent)
+    tar.close()

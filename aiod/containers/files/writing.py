@@ -38,10 +38,12 @@ class Manner:
     """`owner` (uid, gid) of all that is made, None for that of each member.
 
     `keep_kinds`: a directory gives way to nothing else, nor anything else to a directory.
+    `renamed` (old, new) is another first name for what has the old one.
     """
 
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
+    renamed: tuple[bytes, bytes] | None = None
 
 
 def extract(
@@ -89,7 +91,7 @@ class _Placer:
         """Put one member in its place. Raises AiodError and Cancelled."""
         if self._gone.is_set():
             raise Cancelled
-        name = _clean(entry.name, self._path)
+        name = _clean(self._named(entry.name), self._path)
         try:
             self._place(entry, name, read)
         except OSError as error:
@@ -108,6 +110,13 @@ class _Placer:
         self._make(parent, os.fsencode(base), entry, read, exists=exists)
         if entry.kind == layertar.DIRECTORY:
             self._times[name] = entry.mtime_ns
+
+    def _named(self, name: bytes) -> bytes:
+        if self._manner.renamed is None:
+            return name
+        old, new = self._manner.renamed
+        first, slash, rest = name.lstrip(b"/").partition(b"/")
+        return new + slash + rest if first == old else name
 
     def finish(self) -> None:
         """Give directories their times, which every file made in them touched."""
@@ -209,7 +218,7 @@ class _Placer:
                 data = data[written:]
 
     def _hard_link(self, parent: int, base: bytes, entry: TarEntry) -> None:
-        target = _clean(entry.link, self._path, what="hardlink")
+        target = _clean(self._named(entry.link), self._path, what="hardlink")
         above, name = posixpath.split(target)
         with self._opened(above, _READ_DIR) as source:
             os.link(
