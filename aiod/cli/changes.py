@@ -1,4 +1,7 @@
-"""`aiod diff`, `commit` and `export`: what a container has written. Must not know how it is told."""
+"""`aiod diff`, `commit` and `export`: what a container has written.
+
+Must not know how it is told.
+"""
 
 import click
 import msgspec
@@ -34,7 +37,9 @@ def diff(name: str, as_json: bool) -> None:
     """What a container has changed of its image: A added, C changed, D deleted."""
 
     def show(body: bytes) -> None:
-        for change in decoded(body, list[Change] | None) or ():
+        if body.strip() == b"null":  # dockerd's word for nothing
+            return
+        for change in decoded(body, list[Change]):
             output.line(f"{_KINDS[change.Kind]} {output.printable(change.Path)}")
 
     asking.show(client.container(name, "changes"), None, show, as_json=as_json)

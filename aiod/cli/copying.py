@@ -169,15 +169,31 @@ async def _give(
             raise CliError("cp: the archive is expected from a pipe, not a terminal")
         await client.send("PUT", _archive(place), {"path": place.path, **query}, _standard_input())
         return
-    origin = os.path.realpath(source) if follow else source.rstrip("/") or "/"
-    try:
-        is_directory = stat.S_ISDIR(os.lstat(origin).st_mode)
-    except OSError as error:
-        raise CliError(f"{source}: {error.strerror}") from None
-    directory, name = await _target(client, source, place, is_directory=is_directory)
-    body = _packed(origin, name, keep_owners=keep_owners)
+    here = _here(source, follow=follow)
+    directory, name = await _target(client, here, place)
+    body = _packed(here.path, name, keep_owners=keep_owners)
     async with aclosing(body):
         await client.send("PUT", _archive(place), {"path": directory, **query}, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is to be copied: where, under which name, and whether only what is in it."""
+
+    path: str
+    name: str
+    is_directory: bool
+    contents: bool
+
+
+def _here(source: str, *, follow: bool) -> Here:
+    path = os.path.realpath(source) if follow else source.rstrip("/") or "/"
+    try:
+        is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError as error:
+        raise CliError(f"{source}: {error.strerror}") from None
+    contents = is_directory and (source.endswith(("/.", "/..")) or source in (".", "..", "/"))
+    return Here(path, os.path.basename(os.path.abspath(source)), is_directory, contents)
 
 
 async def _standard_input() -> AsyncGenerator[bytes, None]:
@@ -185,20 +201,17 @@ async def _standard_input() -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-async def _target(
-    client: Client, source: str, place: Place, *, is_directory: bool
-) -> tuple[str, str]:
-    """The directory in the container, and the name there; "." for what is in `source`."""
+async def _target(client: Client, here: Here, place: Place) -> tuple[str, str]:
+    """The directory in the container, and the name there; "." for only what is in `here`."""
     found = await _look(client, place)
     if found is not None and found.link_target:
         place = Place(place.container, found.link_target)
         found = await _look(client, place)
-    contents = is_directory and source.endswith(("/.", "/..")) or source in (".", "..")
     if found is not None and found.is_directory:
-        return place.path, "." if contents else os.path.basename(os.path.abspath(source))
-    if found is not None and is_directory:
+        return place.path, "." if here.contents else here.name
+    if found is not None and here.is_directory:
         raise CliError(f"cannot copy directory to {place.path}: it is no directory")
-    if found is None and place.path.endswith("/") and not is_directory:
+    if found is None and place.path.endswith("/") and not here.is_directory:
         raise CliError(f"{place.path}: no such directory in {place.container}")
     above, name = posixpath.split(place.path.rstrip("/"))
     return above or "/", name

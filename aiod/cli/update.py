@@ -1,6 +1,7 @@
 """`aiod update`: limits of containers that are there. Must not know how they are carried out."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -9,6 +10,8 @@ from aiod.cli import asking, completing, output, values
 from aiod.cli.asking import Asking
 from aiod.cli.client import container, decoded
 from aiod.store.models import RestartSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UpdateBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,7 +37,7 @@ class Updated(msgspec.Struct, frozen=True):
     Warnings: tuple[str, ...] | None = None
 
 
-def _size(*names: str, text: str) -> Any:
+def _size(*names: str, text: str) -> Callable[[F], F]:
     return click.option(*names, callback=values.size, metavar="SIZE", help=text)
 
 

@@ -163,9 +163,7 @@ def _read(fd: int, size: int) -> bytes:
 class _Given(TarWriter):
     """Entries under another first name, and perhaps of another owner."""
 
-    def __init__(
-        self, out: Write, old: bytes, new: bytes, owner: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, out: Write, old: bytes, new: bytes, owner: tuple[int, int] | None) -> None:
         super().__init__(out)
         self._old, self._new = old, new
         self._owner = owner
