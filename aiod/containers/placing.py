@@ -38,6 +38,9 @@ class Networks(Protocol):
         nothing.
         """
 
+    async def publish(self, sandbox: Sandbox) -> None:
+        """Have the host's ports lead to a container that was made. Raises InternalError."""
+
     def unbound(self, record: ContainerRecord, reason: str) -> InternalError:
         """What a start answers whose ports the host would not have."""
 
@@ -68,6 +71,11 @@ class Placer:
         if sandbox is not None and sandbox.ports:
             files += ((PORTS_FILE, ports_text(sandbox.ports).encode()),)
         return Place(sandbox, files=files, ends=named.ends, variables=named.variables)
+
+    async def publish(self, place: Place) -> None:
+        """Have its ports lead to it, as its shim holds them by now. Raises InternalError."""
+        if place.sandbox is not None:
+            await self._networks.publish(place.sandbox)
 
     def explained(self, record: ContainerRecord, error: SpawnError) -> AiodError | SpawnError:
         """Why no container came of it, in the networks' words where it was their affair.

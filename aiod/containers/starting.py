@@ -149,9 +149,10 @@ class Starter:
         except SpawnError as error:
             raise self._placer.explained(record, error) from error
         failpoints.reach(SPAWNED)
-        if not pending:
-            return spawned
         try:
+            await self._placer.publish(place)
+            if not pending:
+                return spawned
             entry.joined = list(pending)
             return await _start_joined(self._paths.shim(record.id), spawned, pending)
         except BaseException:

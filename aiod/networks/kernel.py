@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiod.config import DaemonConfig
 from aiod.errors import InternalError
@@ -24,6 +25,9 @@ from aiod.networks import model
 from aiod.networks.ipam import Network
 from aiod.networks.publishing import all_rules, rules_of
 from aiod.store.networkrecords import NetworkRecord
+
+if TYPE_CHECKING:
+    from aiod.native.network.elements import Elements
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ class Kernel:
         self._table = config.table
         self._made: dict[str, str] = {}
         self._making: dict[str, asyncio.Lock] = {}
+        self._opening = threading.Lock()
+        self._opened: Elements | None = None
 
     async def ensure(self, network: NetworkRecord) -> None:
         """Have what the network's containers are to be joined to. Raises InternalError."""
@@ -137,26 +143,36 @@ class Kernel:
         await _in_thread(lambda: self._change(process, before, after))
 
     def _change(self, process: tuple[int, int], before: Sandbox, after: Sandbox) -> None:
-        from aiod.native.network import elements
         from aiod.native.network.change import change
 
         gone = [port for port in before.ports if port not in after.ports]
         come = [port for port in after.ports if port not in before.ports]
         if gone:
-            elements.withdraw(self._table, gone)
+            self._elements().withdraw(gone)
         change(*process, before, after)
         if come:
-            elements.publish(self._table, come)
+            self._elements().publish(come)
 
     async def withdraw(self, ports: Collection[Port]) -> None:
         """The host's ports lead nowhere any more. Raises InternalError."""
         if ports:
-            await _in_thread(lambda: self._withdraw(ports))
+            await _in_thread(lambda: self._elements().withdraw(ports))
 
-    def _withdraw(self, ports: Collection[Port]) -> None:
-        from aiod.native.network import elements
+    async def publish(self, ports: Collection[Port]) -> None:
+        """The host's ports lead to the container's. Raises InternalError.
 
-        elements.withdraw(self._table, ports)
+        Until they do, the shim's proxy serves them.
+        """
+        if ports:
+            await _in_thread(lambda: self._elements().publish(ports))
+
+    def _elements(self) -> "Elements":
+        from aiod.native.network.elements import Elements
+
+        with self._opening:
+            if self._opened is None:
+                self._opened = Elements(self._table)
+            return self._opened
 
     async def subnets(self) -> set[Network]:
         """What the host reaches already, so that no pool may overlap with it.

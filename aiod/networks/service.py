@@ -178,6 +178,10 @@ class NetworkService:
         found = await self.running.allocate(record)
         return None if record.network_mode == model.HOST else found
 
+    async def publish(self, sandbox: Sandbox) -> None:
+        """Have the host's ports lead to a container that was made. Raises InternalError."""
+        await self.kernel.publish(sandbox.ports)
+
     async def release(self, container_id: str) -> None:
         """Take back what it had; it runs no more. Harmless where it has nothing."""
         await self.running.release(container_id)

@@ -25,8 +25,7 @@ import msgspec
 from aiod.native import cgroups, plan, proc, runtime, runtimecgroup, spec
 from aiod.native.encoding import Encoded
 from aiod.native.errors import NativeError
-from aiod.native.network import elements, namespace, sandbox
-from aiod.native.network.description import Sandbox
+from aiod.native.network import namespace, sandbox
 from aiod.shim import handover, protocol, stdio
 
 
@@ -104,7 +103,6 @@ class Maker:
         self._link = link
         self._cgroup: cgroups.Cgroup | None = None
         self._task: runtime.Task | None = None
-        self._wanted = Sandbox()
 
     def make(self) -> protocol.SpawnReply:
         """Make it, hand it over, and let it run if asked to.
@@ -127,7 +125,6 @@ class Maker:
             handover.hand_over(
                 self._link, task, streams, listener.fileno(), request.log, started_ns, raw
             )
-        self._publish()
         if request.start:
             init = protocol.InitState(task.pid, task.start_time, started_ns)
             protocol.write_struct(self._directory / protocol.INIT_FILE, init)
@@ -160,7 +157,7 @@ class Maker:
             text = (self._directory / protocol.NETWORK_FILE).read_bytes()
         except FileNotFoundError:
             return
-        wanted = self._wanted = sandbox.decode(text)
+        wanted = sandbox.decode(text)
         try:
             descriptor = namespace.open_of(task.pid)
         except NativeError as error:
@@ -172,14 +169,6 @@ class Maker:
                 sandbox.apply(wanted, descriptor)
         finally:
             os.close(descriptor)
-
-    def _publish(self) -> None:
-        """Have its ports lead to it, as the shim holds them by now.
-
-        Whoever takes the container's end on record takes them away.
-        """
-        if self._wanted.table:
-            elements.publish(self._wanted.table, self._wanted.ports)
 
     def undo(self) -> None:
         """Leave nothing of a container that could not be made."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import pytest
 
 from aiod.native.errors import NativeError
-from aiod.native.network import elements, host, nftables, sandbox
+from aiod.native.network import host, nftables, sandbox
 from aiod.native.network.description import Interface, Port, Route, Sandbox
+from aiod.native.network.elements import Elements
 from aiod.native.network.ruleset import NetworkRules
 from tests.support.netns import Host, Lan, Namespace
 from tests.support.traffic import UDP, Servers, ask, connected, silent
@@ -37,18 +38,17 @@ class Machine:
     host: Host
     neighbour: Host
     servers: Servers
+    elements: Elements
 
     def rules(self, *networks: NetworkRules, ports: tuple[Port, ...] = ()) -> None:
         with self.host.entered():
             nftables.replace_all(TABLE, networks, ports)
 
     def publish(self, *ports: Port) -> None:
-        with self.host.entered():
-            elements.publish(TABLE, ports)
+        self.elements.publish(ports)
 
     def withdraw(self, *ports: Port) -> None:
-        with self.host.entered():
-            elements.withdraw(TABLE, ports)
+        self.elements.withdraw(ports)
 
     def listed(self) -> str:
         with self.host.entered():
@@ -58,16 +58,25 @@ class Machine:
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     with Lan() as lan, Servers() as servers:
-        made = Machine(lan.host(), lan.host(), servers)
-        with made.host.entered():
-            for number in (1, 2):
-                addresses = (f"172.31.{number}.1/24", f"fd31:{number}::1/64")
-                host.ensure_bridge(host.Bridge(f"br{number}", "", addresses=addresses))
-        made.neighbour.ip(
-            f"route add 172.31.0.0/16 via {made.host.ip4}",
-            f"route add fd31::/16 via {made.host.ip6}",
-        )
-        yield made
+        place = lan.host()
+        with place.entered():
+            elements = Elements(TABLE)
+        made = Machine(place, lan.host(), servers, elements)
+        with contextlib.closing(elements):
+            prepare(made)
+            yield made
+
+
+def prepare(machine: Machine) -> None:
+    """Two bridges, and the neighbour's way to them."""
+    with machine.host.entered():
+        for number in (1, 2):
+            addresses = (f"172.31.{number}.1/24", f"fd31:{number}::1/64")
+            host.ensure_bridge(host.Bridge(f"br{number}", "", addresses=addresses))
+    machine.neighbour.ip(
+        f"route add 172.31.0.0/16 via {machine.host.ip4}",
+        f"route add fd31::/16 via {machine.host.ip6}",
+    )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from errno import ENOENT
 from aiod.native.errors import NativeError
 from aiod.native.network import nfnetlink
 from aiod.native.network.description import Port
-from aiod.native.network.nfnetlink import NESTED, attribute
+from aiod.native.network.nfnetlink import NESTED, Connection, attribute
 
 _SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = _SUBSYSTEM << 8 | 1, _SUBSYSTEM << 8 | 2
@@ -26,24 +26,24 @@ _BY_PORT = 8 | 16  # CTA_FILTER_FLAG: the protocol, the port
 _UDP = 17
 
 
-def forget(ports: Iterable[Port]) -> None:
+def forget(kernel: Connection, ports: Iterable[Port]) -> None:
     """Nothing is remembered any more of datagrams to the container's ports. Raises NativeError."""
     sources = {(port.address, port.port) for port in ports if port.protocol == "udp"}
     try:
         for address, number in sorted(sources):
-            _forget(address, number)
+            _forget(kernel, address, number)
     except OSError as error:
         raise NativeError("forget the flows of a port", error.errno or 0) from error
 
 
-def _forget(address: str, port: int) -> None:
+def _forget(kernel: Connection, address: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     flags = nfnetlink.REQUEST | nfnetlink.DUMP
     packed = socket.inet_pton(family, address)
-    for answer in nfnetlink.dump(nfnetlink.message(_GET, flags, family, _from(port))):
+    for answer in kernel.dump(nfnetlink.message(_GET, flags, family, _from(port))):
         entry = dict(nfnetlink.attributes(answer))
         if _source(entry[_REPLY]) == packed:
-            _delete(family, attribute(_ORIGINAL | NESTED, entry[_ORIGINAL]))
+            _delete(kernel, family, attribute(_ORIGINAL | NESTED, entry[_ORIGINAL]))
 
 
 def _source(tuple_: bytes) -> bytes:
@@ -52,10 +52,10 @@ def _source(tuple_: bytes) -> bytes:
     return addresses.get(_SOURCE4) or addresses.get(_SOURCE6) or b""
 
 
-def _delete(family: int, original: bytes) -> None:
+def _delete(kernel: Connection, family: int, original: bytes) -> None:
     flags = nfnetlink.REQUEST | nfnetlink.ACK
     try:
-        nfnetlink.ask(nfnetlink.message(_DELETE, flags, family, original))
+        kernel.ask(nfnetlink.message(_DELETE, flags, family, original))
     except OSError as error:
         if error.errno != ENOENT:  # it may have ended by itself
             raise

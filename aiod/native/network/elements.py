@@ -15,7 +15,7 @@ from itertools import groupby
 from aiod.native.errors import NativeError
 from aiod.native.network import conntrack, nfnetlink
 from aiod.native.network.description import Port
-from aiod.native.network.nfnetlink import NESTED, attribute
+from aiod.native.network.nfnetlink import NESTED, Connection, attribute
 from aiod.native.network.ruleset import PROTOCOLS, Mapping, mapping_of
 
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -26,61 +26,71 @@ _ITEM, _KEY, _DATA, _VALUE = 1 | NESTED, 1 | NESTED, 2 | NESTED, 1
 _PUBLISH = "publish ports"
 
 
-def publish(table: str, ports: Iterable[Port]) -> None:
-    """Have the host's ports lead to the container's, whomever they led to. Again is no error.
+class Elements:
+    """The maps of one table; its sockets are of the network namespace that it was made in."""
 
-    Raises NativeError, errno ENOENT if there is no such table.
-    """
-    mappings = _mappings(ports)
-    try:
-        if mappings:
-            _commit(table, mappings, _NEW, _PUBLISH)
-    except NativeError as error:
-        if error.errno != errno.EEXIST:
-            raise
-        _withdraw(table, mappings)
-        _commit(table, mappings, _NEW, _PUBLISH)
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._rules = Connection()
+        self._flows = Connection()
 
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._rules.close()
+        self._flows.close()
 
-def withdraw(table: str, ports: Iterable[Port]) -> None:
-    """Take the elements of `ports` away, as many as are there. Raises NativeError.
+    def publish(self, ports: Iterable[Port]) -> None:
+        """Have the host's ports lead to the container's, whomever they led to. Again is no error.
 
-    What the kernel remembers of those of datagrams goes with them.
-    """
-    ports = tuple(ports)
-    if mappings := _mappings(ports):
-        _withdraw(table, mappings)
-    conntrack.forget(ports)
+        Raises NativeError, errno ENOENT if there is no such table.
+        """
+        mappings = _mappings(ports)
+        try:
+            if mappings:
+                self._commit(mappings, _NEW, _PUBLISH)
+        except NativeError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            self._withdraw(mappings)
+            self._commit(mappings, _NEW, _PUBLISH)
 
+    def withdraw(self, ports: Iterable[Port]) -> None:
+        """Take the elements of `ports` away, as many as are there. Raises NativeError.
 
-def _withdraw(table: str, mappings: Sequence[Mapping]) -> None:
-    """All at once; one by one where one of several is not there."""
-    try:
-        _commit(table, mappings, _DELETE, "withdraw ports")
-    except NativeError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        for one in mappings if len(mappings) > 1 else ():
-            _withdraw(table, [one])
+        What the kernel remembers of those of datagrams goes with them.
+        """
+        ports = tuple(ports)
+        if mappings := _mappings(ports):
+            self._withdraw(mappings)
+        conntrack.forget(self._flows, ports)
+
+    def _withdraw(self, mappings: Sequence[Mapping]) -> None:
+        """All at once; one by one where one of several is not there."""
+        try:
+            self._commit(mappings, _DELETE, "withdraw ports")
+        except NativeError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            for one in mappings if len(mappings) > 1 else ():
+                self._withdraw([one])
+
+    def _commit(self, mappings: Sequence[Mapping], kind: int, step: str) -> None:
+        """One transaction; what fails it is the first thing that the kernel says."""
+        flags = nfnetlink.REQUEST | nfnetlink.ACK | (nfnetlink.CREATE if kind == _NEW else 0)
+        changes = [
+            nfnetlink.message(kind, flags, _INET, _change(self._table, name, list(group), kind))
+            for name, group in groupby(mappings, key=lambda one: one.map)
+        ]
+        try:
+            self._rules.transact(_SUBSYSTEM, changes)
+        except OSError as error:
+            number = error.errno or 0
+            raise NativeError(step, number, _words(self._table, number)) from error
 
 
 def _mappings(ports: Iterable[Port]) -> list[Mapping]:
     found = {mapping for port in ports if (mapping := mapping_of(port)) is not None}
     return sorted(found, key=lambda one: (one.map, one.text))
-
-
-def _commit(table: str, mappings: Sequence[Mapping], kind: int, step: str) -> None:
-    """One transaction; what fails it is the first thing that the kernel says."""
-    flags = nfnetlink.REQUEST | nfnetlink.ACK | (nfnetlink.CREATE if kind == _NEW else 0)
-    changes = [
-        nfnetlink.message(kind, flags, _INET, _change(table, name, list(group), kind))
-        for name, group in groupby(mappings, key=lambda one: one.map)
-    ]
-    try:
-        nfnetlink.transact(_SUBSYSTEM, changes)
-    except OSError as error:
-        number = error.errno or 0
-        raise NativeError(step, number, _words(table, number)) from error
 
 
 def _words(table: str, number: int) -> str:
