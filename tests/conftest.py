@@ -14,7 +14,7 @@ from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
 from tests.support.engine import Engine
 from tests.support.netns import Lan
-from tests.support.playground import Site
+from tests.support.playground import Site, aiod_on_its_own
 
 _SCRATCH = pytest.StashKey[Path]()
 _LEAKED = pytest.StashKey[list[str]]()
@@ -140,7 +140,7 @@ def site(request: pytest.FixtureRequest) -> Site:
 
 
 @pytest.fixture
-def own_site(new_daemon: AiodDaemon) -> Iterator[Site]:
-    """A daemon of the test's own, not yet started, on a machine of its own."""
-    with Lan() as lan, Site(new_daemon, lan) as site:
+def own_site(scratch: Path) -> Iterator[Site]:
+    """A running daemon of the test's own on a machine of its own, with another host beside it."""
+    with aiod_on_its_own(scratch) as site:
         yield site

@@ -210,8 +210,8 @@ def test_a_network_goes_when_nobody_is_in_it(ground: Playground) -> None:
     with pytest.raises(ApiError, match="has active endpoints") as refused:
         ground.api.call("DELETE", f"/networks/{network}")
     assert refused.value.status == 403
-    ground.api.remove(box.id)
+    ground.remove(box)
     ground.api.call("DELETE", f"/networks/{network}")
     with pytest.raises(ApiError, match=f"network {network} not found"):
         ground.api.call("GET", f"/networks/{network}")
-    assert ground.machine.trace().since(before) == []
+    ground.assert_as(before)

@@ -129,7 +129,7 @@ def test_a_taken_port_leaves_nothing_half_done(ground: Playground) -> None:
     with pytest.raises(ApiError, match="port is already allocated") as refused:
         ground.api.start(second)
     assert refused.value.status == 500
-    assert ground.machine.trace().since(before) == []
+    ground.assert_as(before)
     failed = ground.api.inspect(second)
     assert failed["State"]["Status"] == "created"
     assert not failed["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]

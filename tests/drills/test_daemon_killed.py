@@ -48,7 +48,9 @@ _IMAGES = (
 )
 IMAGE_POINTS = [name for name in POINTS if name.startswith(_IMAGES)]
 VOLUME_POINTS = [name for name in POINTS if name.startswith("volume.")]
-TOUR_POINTS = [name for name in POINTS if not name.startswith(("recover.", "volume.", *_IMAGES))]
+TOUR_POINTS = [
+    name for name in POINTS if not name.startswith(("recover.", "volume.", "network.", *_IMAGES))
+]
 
 
 def finish(daemon: AiodDaemon) -> None:

@@ -37,11 +37,13 @@ class Step:
             raise StepError(f"{self.title}: {status}, not {sorted(right)} (repeated: {repeated})")
 
 
-def _post(path: str, **query: str | int) -> Callable[[Api], int]:
-    return lambda api: api.send("POST", path, None, **query).status
+def post(path: str, body: Json = None, **query: str | int) -> Callable[[Api], int]:
+    """The status of a POST."""
+    return lambda api: api.send("POST", path, body, **query).status
 
 
-def _delete(path: str, **query: str | int) -> Callable[[Api], int]:
+def delete(path: str, **query: str | int) -> Callable[[Api], int]:
+    """The status of a DELETE."""
     return lambda api: api.send("DELETE", path, None, **query).status
 
 
@@ -84,38 +86,39 @@ def _ends_with(name: str, code: int) -> Callable[[Api], int]:
     return do
 
 
-def _step(title: str, do: Callable[[Api], int], first: int, *again: int) -> Step:
+def one_step(title: str, do: Callable[[Api], int], first: int, *again: int) -> Step:
+    """Answered with `first`, or when it is repeated with `again`."""
     return Step(title, do, frozenset({first}), frozenset(again))
 
 
 STEPS = [
-    _step("load", _load, 200),
-    _step("import", _import, 200),
-    _step("create", _create("one", OBEDIENT), 201, 409),
-    _step("start", _post("/containers/one/start"), 204, 304),
-    _step("pause", _post("/containers/one/pause"), 204, 409),
-    _step("unpause", _post("/containers/one/unpause"), 204, 500, 409),
-    _step("exec", _exec("one"), 200),
-    _step("rename", _post("/containers/one/rename", name="uno"), 204, 404),
-    _step("stop", _post("/containers/uno/stop"), 204, 304),
-    _step("stopped with its code", _ends_with("uno", 3), 200),
-    _step("start again", _post("/containers/uno/start"), 204, 304),
-    _step("restart", _post("/containers/uno/restart"), 204),
-    _step("create stubborn", _create("two", ["sleep", "1000"]), 201, 409),
-    _step("start stubborn", _post("/containers/two/start"), 204, 304),
-    _step("stop stubborn", _post("/containers/two/stop", t=0), 204, 304),
-    _step("killed", _ends_with("two", 137), 200),
-    _step("start to be killed", _post("/containers/two/start"), 204, 304),
-    _step("kill", _post("/containers/two/kill"), 204, 409),
-    _step("create failing", _create("three", ["no-such"]), 201, 409),
-    _step("start failing", _post("/containers/three/start"), 400),
-    _step("create short", _create("four", ["sh", "-c", "exit 5"]), 201, 409),
-    _step("start short", _post("/containers/four/start"), 204, 304),
-    _step("short ends", _ends_with("four", 5), 200),
-    _step("create passing", _create("five", ["true"], {"AutoRemove": True}), 201, 409),
-    _step("start passing", _post("/containers/five/start"), 204, 304, 404),
-    _step("passing goes", _post("/containers/five/wait", condition="removed"), 200, 404),
-    _step(
+    one_step("load", _load, 200),
+    one_step("import", _import, 200),
+    one_step("create", _create("one", OBEDIENT), 201, 409),
+    one_step("start", post("/containers/one/start"), 204, 304),
+    one_step("pause", post("/containers/one/pause"), 204, 409),
+    one_step("unpause", post("/containers/one/unpause"), 204, 500, 409),
+    one_step("exec", _exec("one"), 200),
+    one_step("rename", post("/containers/one/rename", name="uno"), 204, 404),
+    one_step("stop", post("/containers/uno/stop"), 204, 304),
+    one_step("stopped with its code", _ends_with("uno", 3), 200),
+    one_step("start again", post("/containers/uno/start"), 204, 304),
+    one_step("restart", post("/containers/uno/restart"), 204),
+    one_step("create stubborn", _create("two", ["sleep", "1000"]), 201, 409),
+    one_step("start stubborn", post("/containers/two/start"), 204, 304),
+    one_step("stop stubborn", post("/containers/two/stop", t=0), 204, 304),
+    one_step("killed", _ends_with("two", 137), 200),
+    one_step("start to be killed", post("/containers/two/start"), 204, 304),
+    one_step("kill", post("/containers/two/kill"), 204, 409),
+    one_step("create failing", _create("three", ["no-such"]), 201, 409),
+    one_step("start failing", post("/containers/three/start"), 400),
+    one_step("create short", _create("four", ["sh", "-c", "exit 5"]), 201, 409),
+    one_step("start short", post("/containers/four/start"), 204, 304),
+    one_step("short ends", _ends_with("four", 5), 200),
+    one_step("create passing", _create("five", ["true"], {"AutoRemove": True}), 201, 409),
+    one_step("start passing", post("/containers/five/start"), 204, 304, 404),
+    one_step("passing goes", post("/containers/five/wait", condition="removed"), 200, 404),
+    one_step(
         "create retrying",
         _create(
             "six", ["false"], {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1}}
@@ -123,15 +126,15 @@ STEPS = [
         201,
         409,
     ),
-    _step("start retrying", _post("/containers/six/start"), 204, 304),
-    _step("retrying ends", _ends_with("six", 1), 200),
-    _step("remove", _delete("/containers/two"), 204, 404),
-    _step("remove running", _delete("/containers/uno", force=1), 204, 404),
-    _step("remove failing", _delete("/containers/three"), 204, 404),
-    _step("remove short", _delete("/containers/four", v=1), 204, 404),
-    _step("remove retrying", _delete("/containers/six", force=1), 204, 404),
-    _step("remove imported", _delete("/images/tour-import:1"), 200, 404),
-    _step("remove image", _delete(f"/images/{IMAGE}"), 200, 404),
+    one_step("start retrying", post("/containers/six/start"), 204, 304),
+    one_step("retrying ends", _ends_with("six", 1), 200),
+    one_step("remove", delete("/containers/two"), 204, 404),
+    one_step("remove running", delete("/containers/uno", force=1), 204, 404),
+    one_step("remove failing", delete("/containers/three"), 204, 404),
+    one_step("remove short", delete("/containers/four", v=1), 204, 404),
+    one_step("remove retrying", delete("/containers/six", force=1), 204, 404),
+    one_step("remove imported", delete("/images/tour-import:1"), 200, 404),
+    one_step("remove image", delete(f"/images/{IMAGE}"), 200, 404),
 ]
 # "passing goes" may be asked after it went; "start passing" too.
 _MAY_BE_GONE = {"passing goes"}

@@ -94,5 +94,6 @@ class AiodDaemon(Engine):
         mounts.unmount_all(self.base)
         resisting = mounts.remove_cgroups(self.cgroup)
         assert not resisting, resisting
-        hostnet.remove(self.config)
+        with self.there():
+            hostnet.remove(self.config)
         shutil.rmtree(self.base)

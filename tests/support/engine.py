@@ -4,6 +4,7 @@ Owns the daemon's process and its private directories; must not know how an engi
 its state (that is `daemon` and `dockerd`).
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,6 +81,10 @@ class Engine(ABC):
                 start_new_session=True,
             )
             return notify.wait_ready(self.process)
+
+    def there(self) -> contextlib.AbstractContextManager[None]:
+        """The calling thread is in the daemon's network namespace meanwhile."""
+        return contextlib.nullcontext() if self.namespace is None else self.namespace.entered()
 
     def _command_there(self) -> list[str]:
         command = self.command()

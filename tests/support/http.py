@@ -73,7 +73,7 @@ class Api:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; the next request makes another."""
         self._connection.close()
 
     def raw(

@@ -22,13 +22,14 @@ _OWN_CGROUPS = {"shims", "daemon"}
 class Expected:
     """Full ids of the containers that exist, and of those that run; the volumes that exist, and
 
-    where those of running containers are.
+    where those of running containers are; full ids of networks.
     """
 
     existing: Set[str] = frozenset()
     running: Set[str] = frozenset()
     volumes: Set[str] = frozenset()
     in_use: Set[str] = frozenset()
+    networks: Set[str] = frozenset()
 
 
 def expected(daemon: AiodDaemon) -> Expected:
@@ -36,12 +37,14 @@ def expected(daemon: AiodDaemon) -> Expected:
     with daemon.api() as api:
         rows = api.containers()
         volumes = api.call("GET", "/volumes")["Volumes"]
+        networks = api.call("GET", "/networks")
     running = [row for row in rows if row["State"] in {"running", "paused"}]
     return Expected(
         {row["Id"] for row in rows},
         {row["Id"] for row in running},
         {volume["Name"] for volume in volumes},
         {point["Source"] for row in running for point in row["Mounts"]},
+        {network["Id"] for network in networks},
     )
 
 
@@ -54,6 +57,7 @@ def _directories(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
     for directory, allowed in (
         (paths.containers, wanted.existing),
         (paths.shims, wanted.existing),
+        (paths.networks, wanted.networks),
         (paths.ingest, frozenset[str]()),
         (paths.builds, frozenset[str]()),
     ):
@@ -119,7 +123,9 @@ def _links(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
         if file.exists()
         for interface in sandbox.decode(file.read_bytes()).interfaces
     }
-    for name in sorted(hostnet.ports_of(daemon.config) - known):
+    with daemon.there():
+        ports = hostnet.ports_of(daemon.config)
+    for name in sorted(ports - known):
         yield f"link {name}"
 
 

@@ -61,8 +61,10 @@ class Namespace:
         return f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def close(self) -> None:
-        """Let go; what is still in it keeps it."""
-        os.close(self._descriptor)
+        """Let go; what is still in it keeps it. Again is harmless."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def __enter__(self) -> Self:
         return self

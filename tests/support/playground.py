@@ -5,15 +5,18 @@ Must not know which engine runs there.
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from tests.support.binaries import require
 from tests.support.daemon import AiodDaemon
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
 from tests.support.http import Api, ApiError
 from tests.support.nameserver import NameServer
-from tests.support.netns import Host, Lan, Namespace
+from tests.support.netns import Host, Lan, Namespace, Trace
+from tests.support.processes import Identity
 from tests.support.traffic import TCP, Answer, Servers, ask, silent
 
 FOREVER = ("sleep", "1000000")
@@ -47,6 +50,18 @@ class Site:
         self._names.__exit__(None, None, None)
 
 
+@contextlib.contextmanager
+def aiod_on_its_own(scratch: Path) -> Iterator[Site]:
+    """A running aiod on a machine of its own, with another host beside it."""
+    daemon = AiodDaemon(scratch / f"m{time.monotonic_ns() % 10**6}")
+    with Lan() as lan, Site(daemon, lan) as site:
+        try:
+            daemon.start()
+            yield site
+        finally:
+            daemon.destroy()
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A running container."""
@@ -54,6 +69,7 @@ class Box:
     id: str
     name: str
     namespace: Namespace
+    init: Identity
     api: Api
 
     def endpoint(self, network: str) -> dict[str, Any]:
@@ -137,10 +153,13 @@ class Playground:
             name,
             Image="base",
             Cmd=list(command or FOREVER),
-            HostConfig={"NetworkMode": network, "Dns": [self.neighbour.ip4], **(host or {})},
+            HostConfig={"NetworkMode": network, **self._names_of(network), **(host or {})},
             **config,
         )
         return name
+
+    def _names_of(self, network: str) -> dict[str, list[str]]:
+        return {} if network.startswith("container:") else {"Dns": [self.neighbour.ip4]}
 
     def run(self, network: str, *command: str, **options: Any) -> Box:
         """Create and start a container; it answers at port 80 with its name."""
@@ -158,7 +177,8 @@ class Playground:
     def box(self, name: str) -> Box:
         """A running container."""
         found = self.api.inspect(name)
-        box = Box(found["Id"], name, Namespace.of(found["State"]["Pid"]), self.api)
+        pid = found["State"]["Pid"]
+        box = Box(found["Id"], name, Namespace.of(pid), Identity.of(pid), self.api)
         self._boxes.append(box)
         return box
 
@@ -171,6 +191,26 @@ class Playground:
             wanted.setdefault(container, []).append({"HostPort": host.removeprefix("p")})
         exposed: dict[str, dict[str, str]] = {port: {} for port in wanted}
         return self.run(network, host={"PortBindings": wanted}, ExposedPorts=exposed)
+
+    def remove(self, box: Box) -> None:
+        """Remove a running container."""
+        self.leave(box)
+        self.api.remove(box.id)
+
+    def leave(self, box: Box) -> None:
+        """Let go of a container's namespace, whose links go with the last who holds it."""
+        self.servers.leave(box.namespace)
+        box.namespace.close()
+
+    def assert_as(self, before: Trace) -> None:
+        """The machine has what it had; the kernel is a moment behind with links of the dead."""
+        eventually(lambda: self.machine.trace().since(before), lambda new: not new)
+
+    def published_later(self, network: str, port: str) -> str:
+        """Create a container whose port 80 is to be the machine's `port`; its name."""
+        bindings = {"80/tcp": [{"HostPort": port}]}
+        host = {"PortBindings": bindings}
+        return self.create(network, host=host, ExposedPorts={"80/tcp": {}})
 
     def by_command(self, *flags: str) -> Box:
         """Run a container with the docker command."""
@@ -212,5 +252,5 @@ class Playground:
 
     def _remove(self, path: str) -> None:
         """Whether or not it is still there."""
-        with contextlib.suppress(ApiError), self.engine.api() as api:
+        with contextlib.suppress(ApiError, OSError), self.engine.api() as api:
             api.call("DELETE", path)

@@ -30,6 +30,7 @@ class Servers:
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._sockets: list[tuple[Namespace, socket.socket]] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def add(
@@ -43,7 +44,15 @@ class Servers:
         server.bind((at, port))
         if kind == TCP:
             server.listen(64)
+        self._sockets.append((where, server))
         self._selector.register(server, selectors.EVENT_READ, name)
+
+    def leave(self, where: Namespace) -> None:
+        """Answer no more in a namespace, of which nothing is held then."""
+        for there, server in self._sockets:
+            if there is where and server.fileno() >= 0:
+                self._selector.unregister(server)
+                server.close()
 
     def __enter__(self) -> Self:
         self._thread.start()
