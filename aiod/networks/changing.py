@@ -56,8 +56,9 @@ class Changer:
         network = self._directory.find(reference)
         self._check_join(record, network, settings)
         row = self._row(record, network, settings)
-        await self._repository.put((row,))
-        self._directory.put((row,))
+        gone = [one for one in self._rows(record) if one.network_name == network.name]
+        await self._repository.put((row,), gone=gone)
+        self._running.show(gone, (row,))
 
     async def note_leave(self, record: ContainerRecord, reference: str) -> None:
         """It is not to join a network any more. Raises AiodError."""
@@ -197,8 +198,10 @@ class Changer:
     def _row(
         self, record: ContainerRecord, network: NetworkRecord, settings: EndpointSettings
     ) -> EndpointRecord:
+        """One that it has already, or is to have when that is there, keeps its place."""
         rows = self._rows(record)
-        place = 1 + max((row.place for row in rows), default=-1)
+        kept = [row.place for row in rows if row.network_name == network.name]
+        place = kept[0] if kept else 1 + max((row.place for row in rows), default=-1)
         return EndpointRecord(record.id, network.id, network.name, settings, place)
 
 

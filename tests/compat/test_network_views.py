@@ -269,3 +269,28 @@ def test_a_name_that_begins_several_ids_is_ambiguous(ground: Playground) -> None
     prefix = max(found, key=found.count)
     reply = ground.api.send("GET", f"/networks/{prefix}")
     assert (reply.status, "ambiguous" in reply.message) == (400, True), reply.body
+
+
+def test_a_network_may_be_made_after_the_container_that_is_to_join_it(
+    ground: Playground, peer: Playground
+) -> None:
+    for each in (ground, peer):
+        later = each.name("later")
+        name = each.create(later)
+        reply = each.api.send("POST", f"/containers/{name}/start")
+        assert (reply.status, reply.message) == (404, f"network {later} not found")
+        each.network(Name=later)
+        each.connect(later, name)  # as it is to do anyway: it has one end of it
+        box = each.start(name, answers=False)
+        assert box.addresses() == {box.ip4(later)}
+        assert box.namespace.links() == {"lo", "eth0"}
+        if each.engine.name == "dockerd":
+            continue  # it knows by its id what it has joined once, and never joins another
+        # made anew under its name, it is that which is joined
+        each.api.call("POST", f"/containers/{name}/stop", t=0)
+        each.api.call("DELETE", f"/networks/{later}")
+        assert each.api.send("POST", f"/containers/{name}/start").status == 404
+        each.network(Name=later)
+        again = each.start(name, answers=False)
+        network_id = each.api.call("GET", f"/networks/{later}")["Id"]
+        assert again.endpoint(later)["NetworkID"] == network_id
