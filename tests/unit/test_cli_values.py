@@ -168,7 +168,7 @@ def test_options_become_the_body_of_a_create() -> None:
         "--name", "box", "-it", "-e", "A=b", "-w", "/tmp", "-u", "1:2", "--entrypoint", "",
         "--memory", "64m", "--cpus", ".5", "--network", "none", "--read-only", "--restart",
         "on-failure:2", "-v", "/a:/b:ro", "-v", "/c", "--tmpfs", "/run", "-l", "x=y",
-        "--hostname", "h", "--init", "image", "sh", "-c", "--rm",
+        "--hostname", "h", "--annotation", "n=v", "--init", "image", "sh", "-c", "--rm",
     )  # fmt: skip
     body, host = wanted.body, wanted.body.HostConfig
     assert wanted.query == {"name": "box"}
@@ -178,5 +178,6 @@ def test_options_become_the_body_of_a_create() -> None:
     assert (body.Labels, body.Volumes) == ({"x": "y"}, {"/c": {}})
     assert (host.Memory, host.NanoCpus, host.NetworkMode) == (64 << 20, 500_000_000, "none")
     assert (host.Binds, host.Tmpfs, host.Init) == (["/a:/b:ro"], {"/run": ""}, True)
+    assert (host.Annotations, host.StorageOpt) == ({"n": "v"}, msgspec.UNSET)
     assert (host.ReadonlyRootfs, host.AutoRemove) == (True, False)
     assert host.RestartPolicy == RestartSettings("on-failure", 2)
