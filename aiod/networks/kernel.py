@@ -14,6 +14,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Collection
+from errno import ENOENT
 from typing import TYPE_CHECKING, TypeVar
 
 from aiod.config import DaemonConfig
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+OnRecord = tuple[Collection[NetworkRecord], Collection[Port]]
+"""All networks, and all ports that containers have."""
 
 
 class Kernel:
@@ -44,6 +47,7 @@ class Kernel:
         self._making: dict[str, asyncio.Lock] = {}
         self._opening = threading.Lock()
         self._opened: Elements | None = None
+        self.on_record: Callable[[], OnRecord] = lambda: ((), ())
 
     async def ensure(self, network: NetworkRecord) -> None:
         """Have what the network's containers are to be joined to. Raises InternalError."""
@@ -51,7 +55,8 @@ class Kernel:
             return
         async with self._making.setdefault(network.id, asyncio.Lock()):
             if not self.is_there(network):
-                await _in_thread(lambda: self._make(network))
+                known = self.on_record()
+                await _in_thread(lambda: self._make(network, known))
                 self._made[network.id] = network.link
 
     def is_there(self, network: NetworkRecord) -> bool:
@@ -59,19 +64,28 @@ class Kernel:
         link = self._made.get(network.id, "" if model.has_addresses(network) else network.link)
         return link == network.link and (not link or _exists(link))
 
-    def _make(self, network: NetworkRecord) -> None:
+    def _make(self, network: NetworkRecord, known: OnRecord) -> None:
         from aiod.native.network import host, nftables
 
         if network.driver != model.BRIDGE:
             _make_parent(network, self._alias(network.id))
             return
-        nftables.ensure_table(self._table)
+        if not nftables.exists(self._table):
+            self._replace(known)
         self._make_bridge(network)
         try:
             self._tell(network, nftables.add_network)
         except NativeError:
             host.remove(network.link, self._alias(network.id))
             raise
+
+    def _replace(self, known: OnRecord) -> None:
+        """Have the rules be those of the networks that were made, and of all ports."""
+        from aiod.native.network import nftables
+
+        networks, ports = known
+        made = [one for one in networks if one.id in self._made]
+        nftables.replace_all(self._table, all_rules(made), ports)
 
     def _make_bridge(self, network: NetworkRecord) -> None:
         from aiod.native.network import host
@@ -163,8 +177,20 @@ class Kernel:
 
         Until they do, the shim's proxy serves them.
         """
-        if ports:
-            await _in_thread(lambda: self._elements().publish(ports))
+        if ports and not await _in_thread(lambda: self._published(ports)):
+            log.warning("nftables table %s was taken away, and is made again", self._table)
+            known = self.on_record()
+            await _in_thread(lambda: self._replace(known))
+
+    def _published(self, ports: Collection[Port]) -> bool:
+        """False where there is no table any more: somebody has flushed the host's rules."""
+        try:
+            self._elements().publish(ports)
+        except NativeError as error:
+            if error.errno != ENOENT:
+                raise
+            return False
+        return True
 
     def _elements(self) -> "Elements":
         from aiod.native.network.elements import Elements

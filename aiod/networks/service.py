@@ -13,7 +13,7 @@ import msgspec
 
 from aiod.config import DaemonConfig
 from aiod.errors import AiodError, InternalError, InvalidParameterError, NotFoundError
-from aiod.native.network.description import Sandbox
+from aiod.native.network.description import Port, Sandbox
 from aiod.networks import joining, model, selection
 from aiod.networks.administering import Administrator
 from aiod.networks.assigning import Assigner
@@ -43,6 +43,7 @@ class NetworkService:
         self._directory = Directory()
         self._assigner = Assigner()
         self.kernel = Kernel(config)
+        self.kernel.on_record = self._on_record
         self.readier = Readier(repository, self._directory, self._assigner, self.kernel)
         self.running = Running(
             repository, self._directory, self._assigner, self.kernel, self.readier, config.table
@@ -122,6 +123,11 @@ class NetworkService:
     def ends(self, container_id: str) -> "Ends":
         """What a running container has of networks; those of `none` and `host` aside."""
         return self.running.ends(container_id)
+
+    def _on_record(self) -> tuple["Networks", "tuple[Port, ...]"]:
+        """What the rules are to know: all networks, and the ports that containers have."""
+        has = [end.assigned for end in self._directory.all_ends() if end.assigned is not None]
+        return self.list(), tuple(port for one in has for port in one.ports)
 
     def unbound(self, record: ContainerRecord, reason: str) -> InternalError:
         """What a start answers whose ports the host would not have; `reason` is the kernel's."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -82,6 +83,27 @@ def test_what_somebody_took_away_is_made_again_at_the_next_need() -> None:
             socket.commit([messages.delete_link("br-own")])
         await kernel.ensure(OWN)
         assert "br-own" in links()
+
+    in_a_host_of_its_own(work)
+
+
+def test_rules_that_somebody_flushed_are_made_again_at_the_next_need() -> None:
+    first, second = (Port("tcp", "0.0.0.0", number, f"10.5.0.{number}", 80) for number in (81, 82))
+
+    async def work(kernel: Kernel) -> None:
+        kernel.on_record = lambda: ([OWN, OTHER], [first, second])
+        await kernel.ensure(OWN)
+        await kernel.publish([first])
+        await kernel.publish([second])
+        before = rules()
+        nftables.drop_table(CONFIG.table)
+        await kernel.publish([second])
+        assert rules() == before
+        nftables.drop_table(CONFIG.table)
+        await kernel.ensure(OTHER)
+        assert {'"br-own"', '"br-other"', "tcp . 81 : 10.5.0.81"} <= set(
+            re.findall(r'"br-[a-z]*"|tcp \. 81 : [0-9.]*[0-9]', rules())
+        )
 
     in_a_host_of_its_own(work)
 

@@ -53,13 +53,17 @@ class Connection:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._socket = _socket()
+        self._lock = threading.Lock()
         self._next = 1
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptor back; so does the end of this object."""
         self._socket.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
 
     def transact(self, subsystem: int, messages: Sequence[bytes]) -> None:
         """Have acknowledged messages carried out, all or none. Raises OSError."""
