@@ -152,16 +152,42 @@ def test_attach_shows_the_past_first(engine: Engine, api: Api) -> None:
         api.remove(container)
 
 
-def test_fifty_megabytes_through_exec(engine: Engine, asleep: str, api: Api) -> None:
-    data = os.urandom(1 << 20) * 50
+def through(stream: Hijack) -> None:
+    """200 MB there and back arrive as they were."""
+    data = os.urandom(1 << 20) * 200
+    sender = threading.Thread(target=stream.send_all_and_end, args=(data,))
+    sender.start()
+    hashed, size = hashlib.sha256(), 0
+    for kind, piece in frames_of(stream):
+        assert kind == 1
+        hashed.update(piece)
+        size += len(piece)
+    sender.join()
+    assert size == len(data)
+    assert hashed.digest() == hashlib.sha256(data).digest()
+
+
+def frames_of(stream: Hijack) -> Iterator[tuple[int, bytes]]:
+    """Frames one by one: not all of them in memory."""
+    while head := stream.read_exactly(8):
+        yield head[0], stream.read_exactly(int.from_bytes(head[4:], "big"))
+
+
+def test_200_megabytes_through_exec(engine: Engine, asleep: str, api: Api) -> None:
     made = exec_of(api, asleep, "cat", AttachStdin=True, AttachStderr=False)
     with Hijack(engine, f"/exec/{made}/start", {}) as stream:
-        sender = threading.Thread(target=stream.send_all_and_end, args=(data,))
-        sender.start()
-        received = split(stream.read_all())[1]
-        sender.join()
-    assert len(received) == len(data)
-    assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+        through(stream)
+
+
+def test_200_megabytes_through_attach(engine: Engine, api: Api) -> None:
+    host = {"NetworkMode": "none", "LogConfig": {"Type": "none"}}
+    container = api.run("cat", OpenStdin=True, StdinOnce=True, HostConfig=host)
+    try:
+        with Hijack(engine, attach_path(container)) as stream:
+            through(stream)
+        assert api.wait(container) == 0
+    finally:
+        api.remove(container)
 
 
 def descriptors(pid: int) -> int:
@@ -188,7 +214,7 @@ def no_execs_left(api: Api, container: str) -> None:
 
 
 def test_vanishing_clients_leak_no_descriptor(daemon: AiodDaemon) -> None:
-    """200 clients go away without a word; each of their execs ends with its input."""
+    """1,000 clients go away without a word; each of their execs ends with its input."""
     with daemon.api() as api:
         container = api.run("cat", OpenStdin=True)
         pids = (daemon.pid, shim_of(api, container))
@@ -197,6 +223,9 @@ def test_vanishing_clients_leak_no_descriptor(daemon: AiodDaemon) -> None:
         before = [descriptors(pid) for pid in pids]
         for _ in range(100):
             vanish(daemon, api, container)
+        for _ in range(800):
+            with Hijack(daemon, attach_path(container)):
+                pass
         no_execs_left(api, container)
         slack = 2  # the API's own connections come and go
         eventually(

@@ -66,6 +66,17 @@ class Hijack:
         """Half-close: no more input."""
         self.socket.shutdown(socket.SHUT_WR)
 
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes; nothing at the end of the output."""
+        while len(self._rest) < size:
+            data = self.socket.recv(max(1 << 16, size - len(self._rest)))
+            if not data:
+                assert not self._rest, f"the output ends within a piece: {self._rest[:80]!r}"
+                return b""
+            self._rest += data
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found
+
     def read_all(self) -> bytes:
         """Everything up to the end of the output."""
         found = [self._rest]
