@@ -191,7 +191,7 @@ class Builder:
 
     def _bind(self, source: str, destination: str, options: mountoptions.MountOptions) -> Step:
         path = str(self._bundle / source)
-        part = dict(options.data).get("subpath") or ""
+        part = dict(options.data).get("subpath") or ""  # an option of our own
         shown = f"{path}/{part}" if part else path
         return Step(
             Op.BIND, f'bind "{shown}" on "{destination}"', destination, path, part,

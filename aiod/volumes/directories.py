@@ -44,12 +44,12 @@ class Directories:
     def settle(self, name: str) -> None:
         """Give a staged volume its place; one whose place is taken is what is there already.
 
-        An empty directory in its place means that a file of it was lost with the power.
+        Not synced: after a power cut it is found under either name, and if under none, nothing
+        was in it.
         """
         new, place = self._new(name), self._top / name
         if not place.is_dir() and new.is_dir():
             new.rename(place)
-            sync_directory(self._top)
         delete(new)
         data = place / "_data"
         if not data.is_dir():
@@ -108,13 +108,17 @@ def _usage(top: Path) -> int:
     return total
 
 
-def delete(place: Path | None) -> None:
+def delete(*places: Path | None) -> None:
     """Delete what was taken away; what resists is left for the next daemon's sweep.
 
     What is mounted there is somebody else's: it is unmounted, or all is left as it is.
     """
-    if place is None or not os.path.lexists(place):
-        return
+    for place in places:
+        if place is not None and os.path.lexists(place):
+            _delete(place)
+
+
+def _delete(place: Path) -> None:
     try:
         for mounted in reversed(mounting.mounts_below(place)):
             mounting.unmount(mounted)

@@ -221,7 +221,7 @@ class VolumeService:
                     await self._keep(name, gone)
                     raise
                 failpoints.reach(FORGOTTEN)
-        await asyncio.to_thread(delete, gone)
+        await run_to_end(lambda stop: delete(gone))
 
     def _refuse_used(self, name: str) -> None:
         containers = self.references().get(name, ())
@@ -273,8 +273,8 @@ class VolumeService:
                     raise
                 for name in chosen:
                     del self._records[name]
-        for place in places.values():
-            await asyncio.to_thread(delete, place)
+        if chosen:
+            await run_to_end(lambda stop: delete(*places.values()))
 
     def _owned(self, names: Collection[str], owner: str) -> Sequence[str]:
         if not names:

@@ -288,3 +288,11 @@ def test_any_mount_is_planned_or_refused(kind: str, destination: str, options: l
     except NativeError:
         return
     assert plan.render(made)
+
+
+def test_a_part_of_a_binds_source() -> None:
+    """`subpath` is an option of our own: the child looks it up below the source."""
+    bound = spec.Mount("/to", "bind", "/from", ("rbind", "rro", "subpath=a/b"))
+    (step,) = steps(container(mounts=(bound,)), Op.BIND)
+    assert step.name == 'bind "/from/a/b" on "/to"'
+    assert (step.source, step.type) == ("/from", "a/b")
