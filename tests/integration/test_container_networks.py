@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.support import leaks
+from tests.support.binaries import require
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine, eventually
 from tests.support.processes import Identity, send
@@ -137,3 +140,32 @@ def test_who_ends_while_it_joins_networks_keeps_no_address(box: AiodDaemon) -> N
     box.remove_containers()
     box.docker("network", "rm", "near", "far")
     leaks.assert_none(box)
+
+
+class Unprivileged(AiodDaemon):
+    """A daemon that may not touch networks (capabilities(7), CAP_NET_ADMIN)."""
+
+    def command(self) -> list[str]:
+        drop = ("--bounding-set=-net_admin", "--inh-caps=-net_admin")
+        return [require("setpriv"), *drop, *super().command()]
+
+
+@pytest.fixture
+def unprivileged(scratch: Path) -> Iterator[Unprivileged]:
+    daemon = Unprivileged(scratch / "unprivileged")
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.destroy()
+
+
+def test_without_privileges_the_step_that_failed_is_named(unprivileged: Unprivileged) -> None:
+    for arguments in (("run", "--rm", "base", "true"), ("network", "create", "mine")):
+        failed = unprivileged.docker(*arguments, check=False)
+        assert failed.returncode != 0
+        assert "nftables" in failed.stderr
+        assert "operation not permitted" in failed.stderr.lower()
+    assert "mine" not in unprivileged.docker("network", "ls").stdout
+    assert run(unprivileged, "--network", "host", "base", "echo", "goes").strip() == "goes"
+    leaks.assert_none(unprivileged)

@@ -18,6 +18,7 @@ _PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "systemd-analyze": "systemd",
     "systemd-socket-activate": "systemd",
 }
