@@ -61,8 +61,9 @@ def _boot() -> list[str]:
               "/usr/lib/systemd/system-generators")  # fmt: skip
     return [
         "mount -t proc proc /proc",
-        # The host's settings are not this systemd's to make.
-        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys",
+        # The host's settings are not this systemd's to make, but those of its network are.
+        "mount --bind /proc/sys /proc/sys && mount --bind /proc/sys/net /proc/sys/net",
+        "mount -o remount,bind,ro /proc/sys",
         *_hierarchies(),
         *(f"mount -t tmpfs -o mode=755 tmpfs {place}" for place in hidden),
         f"mkdir -p {drop_in}",
