@@ -24,6 +24,13 @@ OVERLAP = "Pool overlaps with other one on this address space"
 TAKEN = "Address already in use"
 
 
+def address(text: str) -> Address:
+    """An address that is the same on every link. Raises ValueError."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ipaddress.ip_address(text)
+
+
 def default_pools(version: int, seed: bytes) -> Iterator[Network]:
     """Pools to choose from, the first first; those of IPv6 are this engine's own (RFC 4193)."""
     if version == 4:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiod.errors import ForbiddenError, InvalidParameterError
-from aiod.networks import links, model, options
+from aiod.networks import ipam, links, model, options
 from aiod.store.models import ContainerConfig, EndpointSettings, HostConfig
 from aiod.store.networkrecords import NetworkRecord
 from aiod.store.records import ContainerRecord
@@ -108,8 +108,13 @@ def _conflict(what: str) -> InvalidParameterError:
 
 def check_mac(text: str) -> None:
     """Raise InvalidParameterError for what is no MAC address; empty is none."""
-    if text and not _MAC.match(text):
+    if not text:
+        return
+    if not _MAC.match(text):
         raise InvalidParameterError(f"address {text}: invalid MAC address")
+    octets = bytes.fromhex(mac(text).replace(":", ""))
+    if octets[0] & 1 or not any(octets):
+        raise InvalidParameterError(f"address {text}: it is no MAC address of a single host")
 
 
 def mac(text: str) -> str:
@@ -146,7 +151,7 @@ def _check_address(family: str, version: int, text: str) -> None:
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        ipam.address(text)
     except ValueError:
         return False
     return True

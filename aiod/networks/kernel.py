@@ -72,11 +72,13 @@ class Kernel:
             return
         if not nftables.exists(self._table):
             self._replace(known)
-        self._make_bridge(network)
+        was_there = _exists(network.link)  # maybe with containers that run on it
         try:
+            self._make_bridge(network)
             self._tell(network, nftables.add_network)
         except NativeError:
-            host.remove(network.link, self._alias(network.id))
+            if not was_there:
+                host.remove(network.link, self._alias(network.id))
             raise
 
     def _replace(self, known: OnRecord) -> None:
@@ -110,9 +112,11 @@ class Kernel:
     def _remove(self, network: NetworkRecord) -> None:
         from aiod.native.network import host, nftables
 
-        if nftables.exists(self._table):
-            self._tell(network, nftables.remove_network)
-        host.remove(network.link, self._alias(network.id))
+        try:
+            if nftables.exists(self._table):
+                self._tell(network, nftables.remove_network)
+        finally:
+            host.remove(network.link, self._alias(network.id))
 
     async def settle(
         self,

@@ -5,6 +5,7 @@ Pure; must not know how a network is made.
 
 import ipaddress
 import secrets
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -49,8 +50,8 @@ class Surroundings:
 
 def check(request: NetworkRequest, around: Surroundings) -> None:
     """Refuse what cannot be made, whatever its addresses. Raises AiodError."""
-    if not request.Name.strip():
-        raise InvalidParameterError(f"invalid name: {request.Name}")
+    if not request.Name.strip() or any(unicodedata.category(c) == "Cc" for c in request.Name):
+        raise InvalidParameterError(f"invalid name: {request.Name!r}")
     if request.Name in _ALWAYS_THERE:
         raise ForbiddenError(f"operation is not permitted on predefined {request.Name} network ")
     if around.named(request.Name):

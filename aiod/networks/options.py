@@ -81,7 +81,8 @@ def _check_mode(driver: str, mode: str, known: tuple[str, ...]) -> None:
 
 def check_link_name(name: str) -> None:
     """Raise InvalidParameterError for what cannot be a link's; empty is no name."""
-    if len(name.encode()) > _LONGEST_NAME or name in (".", "..") or re.search(r"[\s/:%]", name):
+    wrong = re.search(r"[\s/:%]", name) or (name and not name.isprintable())
+    if wrong or len(name.encode()) > _LONGEST_NAME or name in (".", ".."):
         raise InvalidParameterError(f"invalid interface name: {name!r}")
 
 

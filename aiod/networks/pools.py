@@ -5,6 +5,7 @@ ends up with a gateway, and its addresses are no other network's.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -44,7 +45,7 @@ def _checked(request: PoolRequest) -> PoolRecord:
 def _network(what: str, text: str) -> Network:
     """A block of addresses; one with bits below its prefix is most likely a slip."""
     try:
-        if "/" not in text:
+        if not re.search(r"/[0-9]{1,3}\Z", text) or "%" in text:
             raise ValueError(text)
         found = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -67,7 +68,7 @@ def _check_range(range_: Network, subnet: Network) -> None:
 def _check_within(what: str, text: str, subnet: Network) -> None:
     start = f"invalid {what} {text}:"
     try:
-        address = ipaddress.ip_address(text)
+        address = ipam.address(text)
     except ValueError:
         raise ValueError(f"{start} invalid address") from None
     if address.version != subnet.version or address not in subnet:

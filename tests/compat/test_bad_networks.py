@@ -330,3 +330,14 @@ def test_refusals_leave_nothing(both: dict[str, Api]) -> None:
         assert "wrong" not in found
         inside = api.call("GET", "/networks/known")["Containers"].values()
         assert {one["Name"] for one in inside} == {"runs"}
+
+
+def test_a_network_that_the_kernel_refuses_leaves_no_link(aiod_site: Site) -> None:
+    """dockerd 20.10 leaves one."""
+    before = aiod_site.machine.links()
+    with aiod_site.engine.api() as api:
+        body = {"Name": "wrong", "EnableIPv6": True, "CheckDuplicate": True}
+        for more in (pool("::/0"), option(DRIVER + "mtu", "10")):
+            reply = api.send("POST", "/networks/create", {**body, **more})
+            assert reply.status == 500, reply.body
+            assert aiod_site.machine.links() == before

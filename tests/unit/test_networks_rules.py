@@ -121,6 +121,37 @@ def test_options_of_nobody_are_kept() -> None:
     options.check("bridge", {"com.example": "x", model.ICC: "f", model.MTU: "0"})
 
 
+@pytest.mark.parametrize(
+    "subnet",
+    ["", "10.0.0.0", "10.0.0.0/8/9", "10.0.0.0/ 8", "10.0.0.0/255.0.0.0", "10.0.0.1/8",
+     "fe80::%eth0/64", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8\n"],
+)  # fmt: skip
+def test_what_is_no_subnet(subnet: str) -> None:
+    with pytest.raises(InvalidParameterError, match="invalid subnet"):
+        made(asking(PoolRequest(Subnet=subnet)))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\0b", "\x7f"])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(InvalidParameterError, match="invalid name"):
+        made(NetworkRequest(Name=name))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "..", "a\0b", "a%d", "a:1", "sixteen-letters-x"])
+def test_what_is_no_link(name: str) -> None:
+    with pytest.raises(InvalidParameterError, match="invalid interface name"):
+        options.check("bridge", {model.LINK_NAME: name})
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "02:42:00:00:00", "02:42:00:00:00:0g", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01",
+             "00:00:00:00:00:00", "02:42-00:00:00:01", "02:42:00:00:00:01\n"],
+)  # fmt: skip
+def test_what_is_no_mac_address(text: str) -> None:
+    with pytest.raises(InvalidParameterError, match="MAC address"):
+        joining.check_mac(text)
+
+
 # ---- ends ----
 
 
