@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import leaks, watched
+from tests.support import hostnet, leaks, watched
 from tests.support.daemon import AiodDaemon
 from tests.support.dockerd import Dockerd
 from tests.support.engine import Engine
@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     scratch = session.config.stash[_SCRATCH]
     leaked = leaks.remaining([scratch])
+    if os.geteuid() == 0:
+        leaked += [left for config in AiodDaemon.made for left in hostnet.left_by(config)]
     session.config.stash[_LEAKED] = leaked
     if leaked and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from aiod.config import DaemonConfig, Paths
 from tests.support import hostnet, mounts
@@ -33,11 +34,13 @@ class AiodDaemon(Engine):
 
     name = "aiod"
     module = "aiod"
+    made: ClassVar[list[DaemonConfig]] = []  # in this process, for the check at its end
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         self.paths = Paths(base / "r", base / "s")
         self.config = DaemonConfig(paths=self.paths)
+        self.made.append(self.config)
         self.cgroup = self.config.cgroup_parent
         self.flags: list[str] = []
 
