@@ -4,6 +4,7 @@ Must not know how a container is run.
 """
 
 import asyncio
+import functools
 import time
 
 import msgspec
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from aiod.api import params, replies
 from aiod.api.endpointviews import EndpointViews
-from aiod.api.listing import FILTERS, ports_of, select
+from aiod.api.listing import FILTERS, Test, ports_of, select
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -98,6 +99,11 @@ class ContainerRoutes:
         )
         return replies.json(CreateReply(created.id, list(created.warnings)), 201)
 
+    def _descent(self) -> Test:
+        """Whether a container's image is one, or built on it; each is looked up once."""
+        line_of = functools.cache(self._services.images.line_of)
+        return lambda record, ancestor: record.image_id in line_of(ancestor)
+
     async def _list(self, call: Call) -> web.StreamResponse:
         query = call.query()
         chosen = select(
@@ -105,7 +111,11 @@ class ContainerRoutes:
             params.filters(query, FILTERS),
             params.boolean(query, "all"),
             params.integer(query, "limit"),
-            {"network": self._ends.is_on, "publish": self._publishes},
+            {
+                "ancestor": self._descent(),
+                "network": self._ends.is_on,
+                "publish": self._publishes,
+            },
         )
         sizes: dict[str, Sizes] = {}
         if params.boolean(query, "size"):

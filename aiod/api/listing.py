@@ -32,19 +32,19 @@ def select(
     filters: Filters,
     all_states: bool,
     limit: int,
-    networked: Mapping[str, Test],
+    others: Mapping[str, Test],
 ) -> list[ContainerRecord]:
     """The containers to show, the newest first.
 
-    `limit` (0: none) counts containers in every state, as does a filter on the state. `networked`
-    are the tests of the filters `network` and `publish`.
+    `limit` (0: none) counts containers in every state, as does a filter on the state. `others` are
+    the tests of the filters `ancestor`, `network` and `publish`.
     """
     found = sorted(records, key=lambda record: record.created_ns, reverse=True)
     _check(filters)
     shown = _between(found, filters)
     if not (all_states or limit > 0 or filters.get("status")):
         shown = [record for record in shown if record.state.status in _SHOWN]
-    tests = {**_TESTS, **networked}
+    tests = {**_TESTS, **others}
     shown = [record for record in shown if _matches(record, filters, tests)]
     return shown[:limit] if limit > 0 else shown
 
@@ -117,15 +117,6 @@ def _name(record: ContainerRecord, value: str) -> bool:
     return bool(pattern.search(f"/{record.name}") or pattern.search(record.name))
 
 
-def _ancestor(record: ContainerRecord, value: str) -> bool:
-    digest = record.image_id.removeprefix("sha256:")
-    if value in (record.image_id, record.image_name, f"{record.image_name}:latest"):
-        return True
-    if f"{value}:latest" == record.image_name:
-        return True
-    return len(value) >= 4 and digest.startswith(value.removeprefix("sha256:"))
-
-
 def _volume(record: ContainerRecord, value: str) -> bool:
     """A volume's name, a bind's source, or a place in the container."""
     return any(
@@ -158,7 +149,6 @@ def _exited(record: ContainerRecord, value: str) -> bool:
 
 
 _TESTS: dict[str, Test] = {
-    "ancestor": _ancestor,
     "exited": _exited,
     "expose": _exposed,
     "health": lambda record, value: (record.state.health.status.value or "none") == value,

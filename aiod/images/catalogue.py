@@ -38,6 +38,18 @@ class Catalogue:
         """The images that were built here from this one."""
         return [image for image in self if image.parent == image_id]
 
+    def line_of(self, name: str) -> frozenset[str]:
+        """The ids of the image that `name` means and of all built on it; none for no image."""
+        try:
+            open_ids = [self.find(name).id]
+        except (NotFoundError, InvalidParameterError):
+            return frozenset()
+        found: set[str] = set()
+        while open_ids:
+            found.add(image_id := open_ids.pop())
+            open_ids += [child.id for child in self.children(image_id) if child.id not in found]
+        return frozenset(found)
+
     def named(self, reference: str) -> ImageRecord | None:
         """The image that has this reference, which is in normal form."""
         return next((image for image in self if reference in image.references), None)

@@ -390,6 +390,10 @@ class ImageService:
             failpoints.reach(DERIVED)
             return image
 
+    def line_of(self, name: str) -> frozenset[str]:
+        """The ids of the image that `name` means and of all built on it; none for no image."""
+        return self.ledger.images.line_of(name)
+
     async def children(self, parent: str) -> "Sequence[tuple[ImageRecord, ImageConfig]]":
         """The images made here by one step from the image of this id, the newest first."""
         found = sorted(

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.engine import Engine
 from tests.support.http import Reply
+from tests.support.layertars import layer, member
 
 NAMES = ("running", "created", "exited")
 
@@ -283,3 +284,31 @@ def test_shapes(asked: tuple[Engine, Engine]) -> None:
     ours, theirs = map(shape, shapes)
     for name, found in ours.items():
         assert set(unlike(found, theirs[name], name)) - KNOWN == set()
+
+
+def test_ancestors_of_a_built_image(engine: Engine) -> None:
+    """What was built on an image is its descendant, of whatever name; a name that moved is not."""
+    with engine.api() as api:
+        for name, text in (("line", "FROM base\nLABEL a=b\n"), ("other", "FROM base\nLABEL a=c\n")):
+            context = layer([member("Dockerfile", text.encode())])
+            tar = {"Content-Type": "application/x-tar"}
+            reply = api.raw("POST", f"/build?t={name}", context, tar)
+            assert b"Successfully tagged" in reply.body, reply.body
+        container = api.create(Image="line", Cmd=["true"])
+        try:
+
+            def found(ancestor: str) -> bool:
+                filters = json.dumps({"ancestor": [ancestor]})
+                rows = api.call("GET", "/containers/json", all="1", filters=filters)
+                return container in [row["Id"] for row in rows]
+
+            image = api.inspect(container)["Image"]
+            assert [found(name) for name in ("line", "base", image, image[7:19])] == [True] * 4
+            assert not found("other")
+            api.call("POST", "/images/other/tag", repo="line", tag="latest")
+            assert not found("line")
+            assert found("base")
+        finally:
+            api.remove(container)
+            for name in ("line", "other", image):
+                api.send("DELETE", f"/images/{name}", force="1")
