@@ -124,6 +124,22 @@ def test_a_published_port_leads_to_the_container_which_sees_who_asks(machine: Ma
         assert silent(machine.host, machine.host.ip6, 8080)
 
 
+def test_thousands_of_ports_are_published_at_once(machine: Machine) -> None:
+    machine.rules(FIRST)
+    ports = [
+        Port(protocol, host, number, address, 80)
+        for protocol in ("tcp", "udp")
+        for host, address in (("0.0.0.0", "172.31.1.2"), ("2001:db8::9", "fd31:1::2"))
+        for number in range(10000, 13000)
+    ]
+    before = machine.listed()
+    with container(machine, 1):
+        machine.publish(*ports)
+        assert ask(machine.neighbour, machine.host.ip4, 12999).name == "c2"
+        machine.withdraw(*ports)
+    assert machine.listed() == before
+
+
 def test_a_port_of_one_address_leads_there_by_that_alone(machine: Machine) -> None:
     machine.host.ip("address add 192.0.2.77/24 dev eth0")
     machine.rules(FIRST)

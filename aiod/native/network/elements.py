@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from aiod.native.errors import NativeError
@@ -23,6 +23,7 @@ _NEW, _DELETE = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14  # NFT_MSG_*SETELEM
 _INET = 1  # NFPROTO_INET
 _TABLE, _SET, _ELEMENTS = 1, 2, 3 | NESTED  # NFTA_SET_ELEM_LIST_*
 _ITEM, _KEY, _DATA, _VALUE = 1 | NESTED, 1 | NESTED, 2 | NESTED, 1
+_MOST = 500
 _PUBLISH = "publish ports"
 
 
@@ -78,8 +79,9 @@ class Elements:
         """One transaction; what fails it is the first thing that the kernel says."""
         flags = nfnetlink.REQUEST | nfnetlink.ACK | (nfnetlink.CREATE if kind == _NEW else 0)
         changes = [
-            nfnetlink.message(kind, flags, _INET, _change(self._table, name, list(group), kind))
+            nfnetlink.message(kind, flags, _INET, _change(self._table, name, some, kind))
             for name, group in groupby(mappings, key=lambda one: one.map)
+            for some in _in_parts(list(group))
         ]
         try:
             self._rules.transact(_SUBSYSTEM, changes)
@@ -91,6 +93,12 @@ class Elements:
 def _mappings(ports: Iterable[Port]) -> list[Mapping]:
     found = {mapping for port in ports if (mapping := mapping_of(port)) is not None}
     return sorted(found, key=lambda one: (one.map, one.text))
+
+
+def _in_parts(mappings: Sequence[Mapping]) -> Iterator[Sequence[Mapping]]:
+    """As many as an attribute can hold, which is 64 KiB."""
+    for first in range(0, len(mappings), _MOST):
+        yield mappings[first : first + _MOST]
 
 
 def _words(table: str, number: int) -> str:

@@ -3,6 +3,7 @@
 Owns the bytes; must not know what is asked. Source: `linux/netfilter/nfnetlink.h`.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -20,6 +21,8 @@ _FAMILY = struct.Struct("=BBH")
 HEAD = _HEADER.size + _FAMILY.size
 _SECONDS = 10.0
 _RECEIVE = 1 << 18
+_SEND = 1 << 24
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 _NUMBER = 8  # where a header has it
 
 
@@ -125,6 +128,8 @@ def _numbered(one: bytes, number: int) -> bytes:
 def _socket() -> socket.socket:
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     made.settimeout(_SECONDS)
+    with contextlib.suppress(PermissionError):  # a smaller one carries fewer ports at a time
+        made.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND)
     return made
 
 
