@@ -18,6 +18,8 @@ from aiod.api import replies, versions
 from aiod.api.hostinfo import HostInfo, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
+from aiod.config import RegistrySettings
+from aiod.native import initprogram
 from aiod.networks import model
 from aiod.store.records import Status
 from aiod.wire.times import rfc3339
@@ -29,6 +31,9 @@ _NO_CACHE = {
     "Builder-Version": "",
     "Swarm": "inactive",
 }
+_INDEX = "https://index.docker.io/v1/"  # by which clients know Docker Hub's credentials
+_LOOPBACK = "127.0.0.0/8"
+_DRIVERS = {"overlay": "overlay2"}
 LOG_DRIVERS = ("json-file", "local", "none")
 
 
@@ -81,6 +86,7 @@ class SystemRoutes:
     async def _info(self, call: Call) -> web.StreamResponse:
         host = await asyncio.to_thread(host_info, self._services.config.paths.root)
         images = await self._services.images.list({}, all_images=True)
+        snapshotter = self._services.containers.roots.default
         return replies.json(
             {
                 "ID": self._services.engine_id,
@@ -89,6 +95,8 @@ class SystemRoutes:
                 **_machine(host),
                 **_engine(host),
                 **_cgroup_features(host),
+                "Driver": _DRIVERS.get(snapshotter, snapshotter),
+                "RegistryConfig": _registries(self._services.config.registries),
                 "DockerRootDir": str(self._services.config.paths.root),
                 "Debug": self._services.config.log_level == "debug",
                 "NFd": await asyncio.to_thread(_count, Path("/proc/self/fd")),
@@ -113,6 +121,26 @@ def _count(directory: Path) -> int:
     return len(os.listdir(directory))
 
 
+def _registries(settings: RegistrySettings) -> dict[str, object]:
+    """How registries are reached, in dockerd's words."""
+    mirrors = list(settings.mirrors_of("docker.io"))
+    indexes = {"docker.io": _index("docker.io", mirrors, secure=True)}
+    for entry in settings.insecure:
+        if "/" not in entry:
+            indexes[entry] = _index(entry, [], secure=False)
+    networks = [entry for entry in settings.insecure if "/" in entry]
+    return {
+        "InsecureRegistryCIDRs": [*networks, *({_LOOPBACK} - set(networks))],
+        "IndexConfigs": indexes,
+        "Mirrors": mirrors,
+    }
+
+
+def _index(name: str, mirrors: list[str], *, secure: bool) -> dict[str, object]:
+    official = name == "docker.io"
+    return {"Name": name, "Mirrors": mirrors, "Secure": secure, "Official": official}
+
+
 def _machine(host: HostInfo) -> dict[str, object]:
     return {
         "KernelVersion": host.kernel,
@@ -132,7 +160,6 @@ def _machine(host: HostInfo) -> dict[str, object]:
 
 def _engine(host: HostInfo) -> dict[str, object]:
     return {
-        "Driver": "overlay2",
         "DriverStatus": [["Backing Filesystem", host.filesystem]],
         "Plugins": {
             "Volume": ["local"],
@@ -143,8 +170,7 @@ def _engine(host: HostInfo) -> dict[str, object]:
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": host.cgroup_version,
-        "IndexServerAddress": "",
-        "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
+        "IndexServerAddress": _INDEX,
         "GenericResources": None,
         "Labels": [],
         "ExperimentalBuild": False,
@@ -161,7 +187,7 @@ def _engine(host: HostInfo) -> dict[str, object]:
         },
         "LiveRestoreEnabled": True,
         "Isolation": "",
-        "InitBinary": "",
+        "InitBinary": initprogram.PROGRAM.name if initprogram.IS_THERE else "",
         "ContainerdCommit": {"ID": "", "Expected": ""},
         "RuncCommit": {"ID": "", "Expected": ""},
         "InitCommit": {"ID": "", "Expected": ""},

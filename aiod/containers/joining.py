@@ -79,6 +79,8 @@ class Joiner:
         if entry.record.state.status not in RUNNING:
             raise ConflictError(f"container {entry.record.id} is not running")
         await resize(self._paths.shim(entry.record.id), width, height)
+        told = event(entry.record, "resize", height=str(height), width=str(width))
+        await self._events.append((told,))
 
 
 async def resize(run: Path, width: int, height: int, exec_id: str = "") -> None:

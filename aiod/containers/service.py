@@ -21,7 +21,7 @@ from aiod.containers.happenings import event
 from aiod.containers.health import HealthMonitor
 from aiod.containers.joining import Joiner
 from aiod.containers.lifecycle import Lifecycle
-from aiod.containers.looking import Looking
+from aiod.containers.looking import Looking, TopResult
 from aiod.containers.pausing import Pauser
 from aiod.containers.pruning import Pruner
 from aiod.containers.removing import Remover
@@ -85,10 +85,11 @@ class ContainerService:
         images.stacks = self._stacks
         images.unknown_stacks = lambda: bool(self._remover.broken)
         self.list, self.get = looking.list, looking.get
-        self.open_wait, self.logs, self.top = looking.open_wait, looking.logs, looking.top
+        self.open_wait, self.logs, self._top = looking.open_wait, looking.logs, looking.top
+        self._events = events
         self.create = Creator(paths, repository, images, networks, volumes, directory, roots).create
         self.remove = self._remover.remove
-        self.files = Files(paths, directory, roots, events)
+        self.files = Files(paths, directory, roots, events, volumes.active)
         self._updater = Updater(directory, self._lifecycle.ledger, self._lifecycle.remnants)
         self.update = self._updater.update
         self.commit = Committer(paths, directory, roots, images, events, pauser).commit
@@ -153,6 +154,12 @@ class ContainerService:
         """Signal its init."""
         number = signal_number(signal)
         await self._lifecycle.kill(self._directory.find(reference), number, reference)
+
+    async def top(self, reference: str, ps_args: str) -> TopResult:
+        """Its processes, as ps(1) says them."""
+        found = await self._top(reference, ps_args)
+        await self._events.append((event(self.get(reference), "top"),))
+        return found
 
     async def rename(self, reference: str, name: str) -> None:
         """Give it another name. Raises ConflictError if that is taken."""

@@ -10,7 +10,10 @@ import pytest
 
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine
+from tests.support.layertars import layer
 from tests.support.processes import Identity, send, wait_gone
+
+TAR = {"Content-Type": "application/x-tar"}
 
 
 def events(engine: Engine, since: float, filters: Any = None) -> list[Any]:
@@ -41,6 +44,11 @@ def live(engine: Engine) -> None:
         api.start(container)
         made = api.call("POST", f"/containers/{container}/exec", {"Cmd": ["sh", "-c", "exit 4"]})
         api.call("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+        api.call("GET", f"/containers/{container}/top")
+        api.call("POST", f"/containers/{container}/update", {"CpuShares": 100})
+        for path in ("changes", "export", "archive?path=/etc"):
+            api.raw("GET", f"/containers/{container}/{path}")
+        api.raw("PUT", f"/containers/{container}/archive?path=/", layer([]), TAR)
         for verb in ("pause", "unpause", "rename?name=other-life", "kill?signal=KILL"):
             api.call("POST", f"/containers/{container}/{verb}")
         api.wait(container)

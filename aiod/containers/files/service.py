@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -32,9 +33,11 @@ from aiod.images.compression import Limits
 from aiod.images.content import Reader
 from aiod.images.handing import Write, consumed, produced
 from aiod.images.threads import run_to_end
+from aiod.images.threads import whole as run_whole
 from aiod.native import rooted
 from aiod.store.events import EventLog
 from aiod.store.records import ContainerRecord, Status
+from aiod.volumes.active import Active
 
 T = TypeVar("T")
 
@@ -45,12 +48,21 @@ _GONE = (Status.DEAD, Status.REMOVING)
 class Files:
     """The files of one daemon's containers."""
 
-    def __init__(self, paths: Paths, directory: Directory, roots: Roots, events: EventLog) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        directory: Directory,
+        roots: Roots,
+        events: EventLog,
+        volumes: Active,
+    ) -> None:
         self._paths = paths
         self._directory = directory
         self._roots = roots
         self._events = events
         self._limits = Limits()
+        self._volumes = volumes
+        self._reads = count(1)
 
     async def stat(self, reference: str, path: str) -> PathStat:
         """What `path` is. Raises NotFoundError."""
@@ -126,9 +138,25 @@ class Files:
 
     @asynccontextmanager
     async def _read(self, entry: Entry, *, bare: bool = False) -> AsyncIterator[View]:
-        seen = await self._running(entry, bare=bare) or await self._settled(entry, bare=bare)
-        async with _closed_after(seen):
-            yield seen
+        if (running := await self._running(entry, bare=bare)) is not None:
+            async with _closed_after(running):
+                yield running
+            return
+        async with self._with_volumes(entry.record):
+            seen = await self._settled(entry, bare=bare)
+            async with _closed_after(seen):
+                yield seen
+
+    @asynccontextmanager
+    async def _with_volumes(self, record: ContainerRecord) -> AsyncIterator[None]:
+        """Volumes that are mounts are mounted meanwhile, as they are for a start."""
+        names = {point.name for point in mountplan.points(record) if point.kind == "volume"}
+        user = f"files {next(self._reads)} of {record.id}"
+        await self._volumes.use(sorted(names), user)
+        try:
+            yield
+        finally:
+            await run_whole(self._volumes.release(user))
 
     async def _settled(self, entry: Entry, *, bare: bool) -> View:
         """Of whichever it is once no verb is under way."""
@@ -142,10 +170,10 @@ class Files:
             async with _closed_after(seen):
                 yield seen
             return
-        async with entry.verb:
-            view_ = await self._running(entry) or await self._writable(entry)
-            async with _closed_after(view_):
-                yield view_
+        async with entry.verb, self._with_volumes(entry.record):
+            held = await self._running(entry) or await self._writable(entry)
+            async with _closed_after(held):
+                yield held
 
     async def _running(self, entry: Entry, *, bare: bool = False) -> View | None:
         state = entry.record.state
