@@ -39,6 +39,10 @@ def wanted(record: ContainerRecord) -> dict[str, EndpointSettings]:
     a network is the main one's. Raises InvalidParameterError.
     """
     mode = record.network_mode
+    if mode.startswith(CONTAINER):
+        said = (record.networking.EndpointsConfig or {}).values()
+        if any(settings.MacAddress for settings in said):
+            raise _conflict("mac-address and the network mode")
     if mode.startswith(CONTAINER) or record.config.NetworkDisabled is True:
         return {}
     asked = {

@@ -169,3 +169,9 @@ def test_without_privileges_the_step_that_failed_is_named(unprivileged: Unprivil
     assert "mine" not in unprivileged.docker("network", "ls").stdout
     assert run(unprivileged, "--network", "host", "base", "echo", "goes").strip() == "goes"
     leaks.assert_none(unprivileged)
+
+
+def test_who_joins_a_container_has_no_link_of_its_own(box: AiodDaemon) -> None:
+    asked = ("--network", "container:other", "--mac-address", "02:00:00:00:00:01")
+    failed = box.docker("create", *asked, "base", "true", check=False)
+    assert "conflicting options: mac-address and the network mode" in failed.stderr
