@@ -99,6 +99,7 @@ STEPS = [
     one_step("pause", post("/containers/one/pause"), 204, 409),
     one_step("unpause", post("/containers/one/unpause"), 204, 500, 409),
     one_step("exec", _exec("one"), 200),
+    one_step("update", post("/containers/one/update", {"PidsLimit": 200}), 200),
     one_step("rename", post("/containers/one/rename", name="uno"), 204, 404),
     one_step("stop", post("/containers/uno/stop"), 204, 304),
     one_step("stopped with its code", _ends_with("uno", 3), 200),
