@@ -1,6 +1,7 @@
 """docker-py, the library most scripts use, against the daemon."""
 
 import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,34 @@ def test_a_build_that_fails(client: Any) -> None:
     with pytest.raises(docker.errors.BuildError, match="returned a non-zero code: 7"):
         client.images.build(fileobj=io.BytesIO(b"FROM base\nRUN exit 7"), forcerm=True,
                             network_mode="none")  # fmt: skip
+
+
+def test_files_limits_and_use(client: Any) -> None:
+    script = ["sh", "-c", "echo data >/file; exec sleep 1000"]
+    container = client.containers.run("base", script, detach=True, network_mode="none")
+    try:
+        assert container.exec_run(["sh", "-c", "until test -s /file; do :; done"]).exit_code == 0
+        pieces, status = container.get_archive("/file")
+        assert status["name"] == "file"
+        archive = b"".join(pieces)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            file = tar.extractfile("file")
+            assert file is not None
+            assert file.read() == b"data\n"
+        assert container.put_archive("/tmp", archive)
+        assert container.exec_run(["cat", "/tmp/file"]).output == b"data\n"
+        assert {"Path": "/file", "Kind": 1} in container.diff()
+        assert b"ustar" in b"".join(container.export())[:1024]
+        assert container.stats(stream=False)["memory_stats"]["usage"] > 0
+        assert "Warnings" in container.update(mem_limit="64m", memswap_limit="128m")
+        container.reload()
+        assert container.attrs["HostConfig"]["Memory"] == 64 << 20
+        image = container.commit(repository="py/committed", tag="1", conf={"User": "7"})
+        assert image.attrs["Config"]["User"] == "7"
+        client.images.remove("py/committed:1")
+    finally:
+        container.remove(force=True)
+    ended = client.containers.create("base", ["true"], network_mode="none", labels=["pruned"])
+    report = client.containers.prune(filters={"label": "pruned"})
+    assert report["ContainersDeleted"] == [ended.id]
+    assert client.df()["LayersSize"] > 0
