@@ -48,6 +48,8 @@ class WebSocketStream:
 
     async def read(self) -> bytes:
         """What the client sent next; empty when it has left."""
+        if not self._arrived.empty():
+            return self._arrived.get_nowait()
         taking = asyncio.ensure_future(self._arrived.get())
         leaving = asyncio.ensure_future(self.gone.wait())
         try:

@@ -31,12 +31,8 @@ _CHANGEABLE = (
     "BlkioWeight", "CpuShares", "NanoCpus", "CpuPeriod", "CpuQuota", "CpusetCpus", "CpusetMems",
     "Memory", "MemorySwap", "MemoryReservation", "PidsLimit",
 )  # fmt: skip
-_SET_BY_CREATE = (
-    "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps",
-    "BlkioDeviceWriteIOps", "CpuRealtimePeriod", "CpuRealtimeRuntime", "Devices",
-    "DeviceCgroupRules", "DeviceRequests", "MemorySwappiness", "OomKillDisable", "Ulimits",
-    "CgroupParent",
-)  # fmt: skip
+_NOTHING = HostConfig()
+_MEANINGLESS = (("MemorySwappiness", -1),)
 _TAKEN = (
     ("NanoCpus", "CpuPeriod", "Nano CPUs cannot be updated as CPU Period has already been set"),
     ("NanoCpus", "CpuQuota", "Nano CPUs cannot be updated as CPU Quota has already been set"),
@@ -117,11 +113,7 @@ def check(asked: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:
 
     Raises InvalidParameterError, and UnsupportedError for what only a create can set.
     """
-    nothing = HostConfig()
-    for name in _SET_BY_CREATE:
-        value = getattr(asked, name)
-        if value and value != getattr(nothing, name):
-            raise UnsupportedError(f"update: {name} is not supported by aiod: create sets it")
+    _refuse_what_create_sets(asked)
     limits.check(asked, os.cpu_count() or 1, update=True)
     resources.check(asked)
     if asked.RestartPolicy.Name:
@@ -131,6 +123,16 @@ def check(asked: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:
     return msgspec.structs.replace(
         possible, PidsLimit=0 if unlimited else asked.PidsLimit
     ), warnings
+
+
+def _refuse_what_create_sets(asked: HostConfig) -> None:
+    """Clients send all fields they know: those that are empty ask for nothing."""
+    for name in HostConfig.__struct_fields__:
+        value = getattr(asked, name)
+        if name in _CHANGEABLE or name == "RestartPolicy" or value is msgspec.UNSET:
+            continue
+        if value and value != getattr(_NOTHING, name) and (name, value) not in _MEANINGLESS:
+            raise UnsupportedError(f"update: {name} is not supported by aiod: create sets it")
 
 
 def merged(host: HostConfig, asked: HostConfig) -> HostConfig:

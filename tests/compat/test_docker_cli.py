@@ -448,7 +448,9 @@ def test_events_since(engine: Engine, containers: Containers) -> None:
     flags = ("--since", "10m", "--until", until, "--format", "{{json .}}")
     lines = engine.docker("events", *flags, "--filter", "type=container").stdout.splitlines()
     events = [json.loads(line) for line in lines]
-    mine = [event for event in events if event["Actor"]["Attributes"]["name"] in (name, renamed)]
+    mine = [
+        event for event in events if event["Actor"]["Attributes"].get("name") in (name, renamed)
+    ]
     actions = [event["Action"] for event in mine if event["Action"] != "attach"]
     assert actions == ["create", "start", "die", "rename", "destroy"], container
     assert mine[[e["Action"] for e in mine].index("die")]["Actor"]["Attributes"]["exitCode"] == "2"
