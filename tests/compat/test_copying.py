@@ -176,10 +176,8 @@ def test_a_directory_gives_way_to_nothing_else_if_told(boxes: tuple[Box, Box]) -
         ("one", layer([directory("one")])),
     ):
         ours, theirs = (box.put("/d", body, noOverwriteDirNonDir="1") for box in boxes)
-        assert ours.status == 400
-        assert theirs.status >= 400
-        assert "cannot overwrite" in ours.message, name
-        assert "cannot overwrite" in theirs.message, name
+        for box, reply in zip(boxes, (ours, theirs), strict=True):
+            assert "cannot overwrite" in refused(reply, box.engine, 400), name
     for box in boxes:
         assert box.put("/d", layer([member("sub", b"file")])).status == 200
         assert box.read("/d/sub") == b"file"
@@ -234,7 +232,7 @@ def test_the_root_is_exported_without_mounts(boxes: tuple[Box, Box]) -> None:
     }
     assert "rw/file" not in ours
     assert "proc/1" not in ours
-    assert ours["d/one"].mode == theirs["d/one"].mode & 0o7777 == 0o4750
+    assert ours["d/one"].mode & 0o7777 == theirs["d/one"].mode & 0o7777 == 0o4750
 
 
 def test_a_root_that_is_read_only(engine: Engine, dockerd: Engine) -> None:
