@@ -211,10 +211,10 @@ class Front(ShimBase):
         return Empty()
 
     async def resize(self, message: ResizeRequest) -> Empty:
-        """Tell a terminal its size."""
+        """Tell a terminal its size; without one it is no error, as clients know it of dockerd."""
         process = self._running(message.exec_id)
         if process.task.console_fd < 0:
-            raise GRPCError(Status.FAILED_PRECONDITION, "the process has no terminal")
+            return Empty()
         try:
             stdio.set_window(process.task.console_fd, message.width, message.height)
         except OSError as error:

@@ -131,6 +131,13 @@ def test_what_is_not_there(boxes: tuple[Box, Box], path: str, method: str) -> No
     assert ours.message.replace(boxes[0].id, "ID") == theirs_told
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_name_that_no_file_can_have(boxes: tuple[Box, Box], method: str) -> None:
+    for box in boxes:
+        reply = box.ask(method, "/" + "n" * 300, b"" if method == "PUT" else None)
+        assert refused(reply, box.engine, 400).endswith("file name too long")
+
+
 def test_members_go_in(boxes: tuple[Box, Box]) -> None:
     body = layer([
         directory("new", mode=0o700, uid=7, gid=8), member("new/file", b"data", mode=0o711),

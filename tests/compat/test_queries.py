@@ -120,6 +120,7 @@ SAME = [
     ("POST", "/containers/running/resize", 400),
     ("POST", "/containers/running/resize?h=x&w=1", 400),
     ("POST", "/containers/running/resize?h=10", 400),
+    ("POST", "/containers/running/resize?h=10&w=20", 200),
     ("POST", "/containers/created/resize?h=10&w=20", 409),
     ("POST", "/containers/absent/resize?h=10&w=20", 404),
     ("POST", "/containers/running/kill?signal=0", 400),

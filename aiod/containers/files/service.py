@@ -5,6 +5,7 @@ not know HTTP, nor how a view is made.
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -278,4 +279,7 @@ def _asked(path: str, container: str) -> Iterator[None]:
     except NotADirectoryError:
         raise InvalidParameterError(f"lstat {path}: not a directory") from None
     except OSError as error:
-        raise InternalError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        told = f"{path}: {(error.strerror or str(error)).lower()}"
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidParameterError(told) from None
+        raise InternalError(told) from error
