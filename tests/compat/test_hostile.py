@@ -58,7 +58,7 @@ BODIES = [
     (create_body('"Env": ["A=\\u0000"]'), "null byte"),
     (create_body('"Entrypoint": ["a\\u0000b"]'), "null byte"),
     (create_body('"Env": ["=b"]'), "invalid environment variable"),
-    (create_body('"ExposedPorts": {"x": {}}'), "ExposedPorts"),
+    (create_body('"ExposedPorts": {"x": {}}'), "invalid port specification"),
     (create_body('"HostConfig": {"ConsoleSize": [1, 2, 3]}'), "ConsoleSize"),
     (create_body('"HostConfig": {"CpusetCpus": "' + "9" * 5000 + '"}'), "cpuset"),
     (create_body('"HostConfig": {"LogConfig": {"Config": {"max-file": "' + "9" * 5000 + '"}}}'),

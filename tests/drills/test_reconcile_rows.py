@@ -87,6 +87,7 @@ def nobody_owns_it(daemon: AiodDaemon) -> None:
     daemon.sigkill()
     connection = sqlite3.connect(daemon.paths.database)
     with connection:
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("DELETE FROM containers WHERE id = ?", (victim.container,))
     connection.close()
     daemon.restart()
@@ -247,6 +248,7 @@ def test_a_shim_without_directory_is_ended(daemon: AiodDaemon) -> None:
     daemon.sigkill()
     connection = sqlite3.connect(daemon.paths.database)
     with connection:
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("DELETE FROM containers WHERE id = ?", (victim.container,))
     connection.close()
     for name in ("shim.json", "init.json"):
