@@ -24,6 +24,7 @@ _numbers = count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--engine",
+        "--against",
         choices=["aiod", "dockerd"],
         default="aiod",
         help="the engine that tests/compat drives (dockerd validates the tests themselves)",

@@ -30,12 +30,11 @@ def events(engine: Engine, since: float, filters: Any = None) -> list[Any]:
 @pytest.fixture(scope="module")
 def lived(engine: Engine, dockerd: Engine) -> list[tuple[Engine, float]]:
     """The same short life of a container in both engines, each with the moment before it."""
-    found = []
-    for each in (engine, dockerd):
-        before = time.time()
+    begun = {}
+    for each in dict.fromkeys((engine, dockerd)):
+        begun[each] = time.time()
         live(each)
-        found.append((each, before))
-    return found
+    return [(each, begun[each]) for each in (engine, dockerd)]
 
 
 def live(engine: Engine) -> None:
