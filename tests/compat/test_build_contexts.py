@@ -77,9 +77,12 @@ OTHER = layer([RUN, directory("sub"), member("sub/Other", f"FROM {BASE}\nENV a=b
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 def test_a_query(builders: tuple[Engine, Engine], query: dict[str, str]) -> None:
-    ours, theirs = [post(each, OTHER, **{"nocache": "1", **query}) for each in builders]
-    if theirs.code == 500:  # dockerd's answer to whatever it cannot do
-        theirs = replace(theirs, code=400)
+    ours, theirs = [
+        # 500 is dockerd's answer to whatever it cannot do.
+        replace(built, code=400) if built.code == 500 and each.name == "dockerd" else built
+        for each in builders
+        for built in (post(each, OTHER, **{"nocache": "1", **query}),)
+    ]
     assert ours == theirs
 
 
