@@ -8,11 +8,11 @@ leaves none behind. Blocking; must not know what is looked for.
 import contextlib
 import ctypes
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aiod.errors import InternalError
+from aiod.native import ownthread
 
 _CLONE_NEWNS = 0x00020000
 _MS_RDONLY, _MS_REC, _MS_PRIVATE = 0x1, 0x4000, 1 << 18
@@ -30,7 +30,7 @@ def mounted(layers: Sequence[Path], writable: Path | None, scratch: Path) -> Ite
     """
     scratch.mkdir(exist_ok=True)
     with contextlib.ExitStack() as opened:
-        root = _in_thread(lambda: _mount(layers, writable, scratch, opened))
+        root = ownthread.run("aiod mount", lambda: _mount(layers, writable, scratch, opened))
         opened.callback(os.close, root)
         yield root
 
@@ -72,21 +72,3 @@ def _empty(scratch: Path) -> Path:
 def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         raise InternalError(f"build: {name}: {os.strerror(ctypes.get_errno())}")
-
-
-def _in_thread(work: Callable[[], int]) -> int:
-    """Run in a thread that ends with its namespace; nobody else ever runs there."""
-    outcome: list[int | BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:  # handed to the caller
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, name="aiod mount", daemon=True)
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]

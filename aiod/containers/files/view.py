@@ -8,17 +8,13 @@ Blocking; must not know records' states.
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from aiod.errors import InternalError
-from aiod.native import proc, rooted, spec
-
-T = TypeVar("T")
+from aiod.native import ownthread, proc, rooted, spec
 
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x00020000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND = 0x1, 0x20, 0x1000
@@ -78,7 +74,7 @@ def running(pid: int, start: int, *, bare: bool = False) -> View:
             flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
             return _call("syscall", ctypes.c_long(_OPEN_TREE), _AT_FDCWD, b"/", flags)
 
-        return _kept(_in_thread(enter), stack)
+        return _kept(ownthread.run("aiod view", enter), stack)
 
 
 def resting(layers: Sequence[Path], place: Path, bounds: Sequence[Bound] = ()) -> View:
@@ -111,7 +107,7 @@ def _mounted(
                     _bind(root, bound, source, make=make)
             return os.open(place, rooted.PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-        return _kept(_in_thread(work), stack)
+        return _kept(ownthread.run("aiod view", work), stack)
 
 
 def _source(bound: Bound, opened: ExitStack) -> int | None:
@@ -231,22 +227,3 @@ def _call(name: str, *arguments: object) -> int:
         number = ctypes.get_errno()
         raise InternalError(f"{name} for a container's files: {os.strerror(number)}")
     return result
-
-
-def _in_thread(work: Callable[[], T]) -> T:
-    """Run in a thread that ends with what it has changed of itself; nobody else runs there."""
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:  # handed to the caller
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="aiod view", daemon=True)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
