@@ -64,8 +64,7 @@ class ExecRoutes:
         if asked.Detach:
             await self._containers.execs.start(call.id, detach=True, console_size=asked.ConsoleSize)
             return replies.empty(200)
-        record = self._containers.execs.record(call.id)
-        config = record.config
+        config = self._containers.execs.record(call.id).config
         if asked.Tty != config.Tty:
             log.debug("exec %s: the start's Tty differs from the create's, which holds", call.id)
         kind = content_type(call.version, config.Tty)
@@ -73,16 +72,25 @@ class ExecRoutes:
         joint = Joint(not config.Tty, config.AttachStdin, keys)
         async with hijack(call.request, kind, call.common_headers) as client:
             try:
-                await self._run(call.id, asked, client, joint)
+                await self._run(call.id, asked, config, client, joint)
             except AiodError as error:
                 # The header is sent: dockerd, too, says it in the stream.
                 await client.write(_told(error, joint.framed))
         return Hijacked(101 if wants_upgrade(call.request) else 200)
 
     async def _run(
-        self, exec_id: str, asked: ExecStart, client: HijackedStream, joint: Joint
+        self,
+        exec_id: str,
+        asked: ExecStart,
+        config: ExecConfig,
+        client: HijackedStream,
+        joint: Joint,
     ) -> None:
-        started = await self._containers.execs.start(exec_id, console_size=asked.ConsoleSize)
+        # Who is attached to nothing waits for nothing, as with dockerd.
+        attached = config.AttachStdin or config.AttachStdout or config.AttachStderr
+        started = await self._containers.execs.start(
+            exec_id, detach=not attached, console_size=asked.ConsoleSize
+        )
         if started is None:
             return
         async with started as process:

@@ -123,6 +123,16 @@ def test_exec_detached(asleep: str, api: Api) -> None:
     eventually(lambda: api.call("GET", f"/exec/{made}/json"), lambda s: s["ExitCode"] == 0)
 
 
+def test_an_exec_that_nobody_is_attached_to_is_not_waited_for(
+    engine: Engine, asleep: str, api: Api
+) -> None:
+    config = {"AttachStdout": False, "AttachStderr": False}
+    made = exec_of(api, asleep, "sleep", "1000000", **config)
+    with Hijack(engine, f"/exec/{made}/start", {}) as stream:
+        assert stream.read_all() == b""
+    assert api.call("GET", f"/exec/{made}/json")["Running"]
+
+
 @pytest.mark.parametrize(("keys", "typed"), [("", b"\x10\x11"), ("ctrl-x,q", b"\x18q")])
 def test_detach_keys(engine: Engine, api: Api, keys: str, typed: bytes) -> None:
     container = api.run("cat", OpenStdin=True, Tty=True)
