@@ -1,16 +1,18 @@
 """Networks that cannot be made or joined: aiod answers with the status and words of dockerd.
 
-Every wrong request is made of both, on machines of their own. Releases of dockerd before 25 answer
-500 where later ones say 400, and some only at the start what later ones say at the create: the
-first answer that refuses is compared.
+Nearly every wrong request is made of both, on machines of their own. Releases of dockerd before 25
+answer 500 where later ones say 400, and some only at the start what later ones say at the create:
+the first answer that refuses is compared.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.support.engine import Engine
 from tests.support.http import Api, Reply
 from tests.support.playground import Site
 
@@ -62,10 +64,8 @@ NETWORKS = [
         network(f"the name {name}", 403, f"predefined {name} network", Name=name)
         for name in ("bridge", "host", "none", "default")
     ),
-    network("unknown driver", 404, 'plugin "nope" not found', Driver="nope"),
     network("a second host network", 403, 'only one instance of "host"', Driver="host"),
     network("a second null network", 403, 'only one instance of "null"', Driver="null"),
-    network("unknown address management", 404, 'plugin "nope" not found', IPAM={"Driver": "nope"}),
     network("no subnet for a gateway", 400, "nvalid subnet",
             IPAM={"Config": [{"Gateway": "10.1.0.1"}]}),
     network("subnet without length", 400, "nvalid subnet 10.70.0.0", **pool("10.70.0.0")),
@@ -120,6 +120,11 @@ NETWORKS = [
     network("a subnet that is no text", 400, "", IPAM={"Config": [{"Subnet": 5}]}),
     network("a list for options", 400, "", Options=["a"]),
 ]  # fmt: skip
+# dockerd looks for a plugin again and again, for a quarter of a minute: not beside aiod.
+LOOKED_FOR = [
+    network("unknown driver", 404, 'plugin "nope" not found', Driver="nope"),
+    network("unknown address management", 404, 'plugin "nope" not found', IPAM={"Driver": "nope"}),
+]
 VERBS = [
     Wrong("removal of nothing", 404, "network nope not found", {}, "", "/networks/nope", "DELETE"),
     *(
@@ -291,6 +296,18 @@ def both(site: Site, dockerd_site: Site) -> Iterator[dict[str, Api]]:
             api.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def looked_for(site: Site, both: dict[str, Api]) -> Iterator[dict[str, Future[Reply]]]:
+    """What the engine looks for while the other tests run."""
+    with ThreadPoolExecutor(len(LOOKED_FOR)) as pool:
+        yield {case.title: pool.submit(_ask, site.engine, case) for case in LOOKED_FOR}
+
+
+def _ask(engine: Engine, case: Wrong) -> Reply:
+    with engine.api() as api:
+        return api.send(case.method, case.path, case.body)
+
+
 def _check(name: str, reply: Reply, status: int, words: str | None) -> None:
     allowed = {status, 500} if name == "dockerd" and status == 400 else {status}
     if words is None:
@@ -320,6 +337,14 @@ def test_a_container_that_cannot_be(both: dict[str, Api], case: Misfit) -> None:
             _check(name, reply, case.status, case.says)
         finally:
             api.send("DELETE", "/containers/misfit", force=1)
+
+
+@pytest.mark.parametrize("case", LOOKED_FOR, ids=lambda case: case.title.replace(" ", "-"))
+def test_a_driver_that_there_is_none_of(
+    site: Site, looked_for: dict[str, Future[Reply]], case: Wrong
+) -> None:
+    """Only the engine under test is asked: dockerd takes a quarter of a minute."""
+    _check(site.engine.name, looked_for[case.title].result(), case.status, case.says)
 
 
 def test_refusals_leave_nothing(both: dict[str, Api]) -> None:

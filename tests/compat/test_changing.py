@@ -145,8 +145,7 @@ def test_an_image_of_what_was_written(engine: Engine, dockerd: Engine, state: st
             made = api.create(Image="base", Cmd=["sh", "-c", script], **options)
             if state != "created":
                 api.start(made)
-                ready = api.call("POST", f"/containers/{made}/exec", {"Cmd": _DONE})
-                api.call("POST", f"/exec/{ready['Id']}/start", {})
+                api.execute(made, *_DONE)
             if state == "exited":
                 api.call("POST", f"/containers/{made}/kill")
                 api.wait(made)
@@ -178,7 +177,7 @@ def test_an_image_of_what_was_written(engine: Engine, dockerd: Engine, state: st
     assert len(ours["RootFS"]["Layers"]) == len(theirs["RootFS"]["Layers"])
 
 
-_DONE = ["sh", "-c", "until test -e /done; do :; done"]
+_DONE = ("sh", "-c", "until test -e /done; do :; done")
 
 
 def test_a_commit_with_a_configuration(engine: Engine, dockerd: Engine) -> None:

@@ -14,7 +14,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-script = "echo ready; exec httpd -f -p 80 -h /etc"
+script = "httpd -p 80 -h /etc && echo ready; exec sleep 1000000"
 with Network() as network:
     web = DockerContainer("base").with_command(["sh", "-c", script]).with_exposed_ports(80)
     web = web.with_network(network).with_network_aliases("web")
@@ -42,7 +42,8 @@ async def test_aiodocker(ground: Playground) -> None:
         made.append(network)
         volume = await docker.volumes.create({"Name": volume_name})
         made.insert(0, volume)
-        script = "echo kept >/data/file; echo started; exec httpd -f -p 80 -h /data"
+        # It leaves for the background once it listens.
+        script = "echo kept >/data/file; httpd -p 80 -h /data && echo started; exec sleep 1000000"
         host = {"NetworkMode": network_name, "Binds": [f"{volume_name}:/data"]}
         served = await docker.containers.create_or_replace(
             served_name, {"Image": "base", "Cmd": ["sh", "-c", script], "HostConfig": host}

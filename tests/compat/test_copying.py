@@ -31,8 +31,7 @@ class Box:
         self.engine = engine
         with engine.api() as api:
             self.id = api.run("sh", "-c", SCRIPT, HostConfig={"NetworkMode": "none", **host})
-            made = api.call("POST", f"/containers/{self.id}/exec", {"Cmd": _READY})
-            api.raw("POST", f"/exec/{made['Id']}/start", b"{}", _JSON)
+            api.execute(self.id, *_READY)
             if not running:
                 api.call("POST", f"/containers/{self.id}/kill")
                 api.wait(self.id)
@@ -64,8 +63,7 @@ class Box:
             api.remove(self.id)
 
 
-_JSON = {"Content-Type": "application/json"}
-_READY = ["sh", "-c", "while test -e /etc/passwd; do :; done"]
+_READY = ("sh", "-c", "while test -e /etc/passwd; do :; done")
 
 
 @pytest.fixture(params=["running", "resting"])

@@ -14,6 +14,7 @@ import pytest
 from tests.support import rootfs
 from tests.support.binaries import require
 from tests.support.engine import Engine, eventually
+from tests.support.playground import Site
 
 FOREVER = ("sleep", "1000000")
 
@@ -155,12 +156,11 @@ def test_images(engine: Engine) -> None:
     assert engine.docker("images", "-q", "listed:1").stdout == ""
 
 
-def test_run_echo(engine: Engine) -> None:
-    if engine.name == "dockerd":
-        pytest.skip("without a bridge dockerd has no default network")
-    done = engine.docker("run", "--rm", "base", "echo", "hi")
+def test_run_echo(site: Site) -> None:
+    """On the default network, which the dockerd of the other tests has not."""
+    done = site.engine.docker("run", "--rm", "--name", "passing", "base", "echo", "hi")
     assert done.stdout == "hi\n"
-    assert engine.docker("ps", "-aq").stdout == ""
+    assert site.engine.docker("ps", "-aq", "--filter", "name=passing").stdout == ""
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])
@@ -218,7 +218,9 @@ def test_run_detached(engine: Engine, containers: Containers) -> None:
     name = containers.background(*FOREVER)
     state = inspect(engine, name)["State"]
     assert state["Running"]
-    assert Path(f"/proc/{state['Pid']}/cmdline").read_bytes().startswith(b"sleep\0")
+    command = Path(f"/proc/{state['Pid']}/cmdline")
+    # dockerd's runtime may be a moment from executing it.
+    eventually(command.read_bytes, lambda told: told.startswith(b"sleep\0"))
 
 
 def test_run_terminal(engine: Engine) -> None:
@@ -265,9 +267,11 @@ def test_ps_all(engine: Engine, containers: Containers) -> None:
 
 
 def test_logs(engine: Engine, containers: Containers) -> None:
-    name = containers.background(
-        "sh", "-c", "for i in 1 2 3; do echo $i; done; sleep 0.2; echo e >&2"
-    )
+    script = "for i in 1 2 3; do echo $i; done; read x; echo e >&2"
+    name = containers.background("sh", "-c", script, flags=("-i",))
+    # Two streams have an order only if the second waits until the first has been logged.
+    eventually(lambda: engine.docker("logs", name).stdout, lambda text: text == "1\n2\n3\n")
+    engine.docker("attach", "--sig-proxy=false", name, stdin=b"go\n")
     engine.docker("wait", name)
     done = engine.docker("logs", name)
     assert (done.stdout, done.stderr) == ("1\n2\n3\n", "e\n")
@@ -420,9 +424,11 @@ def test_pause(engine: Engine, containers: Containers) -> None:
 
 def test_top(engine: Engine, containers: Containers) -> None:
     name = containers.background(*FOREVER)
-    title, row = engine.docker("top", name).stdout.splitlines()
+    title, row = eventually(
+        lambda: engine.docker("top", name).stdout.splitlines(),
+        lambda lines: lines[1].endswith("sleep 1000000"),
+    )
     assert title.split()[:3] == ["UID", "PID", "PPID"]
-    assert row.endswith("sleep 1000000")
     assert row.split()[1] == str(inspect(engine, name)["State"]["Pid"])
     assert "sleep" in engine.docker("top", name, "-o", "pid,comm").stdout
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
+from aiod.shim import protocol
 from tests.support.daemon import AiodDaemon
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
 from tests.support.layertars import layer
 from tests.support.processes import Identity, send, wait_gone
 
@@ -144,6 +145,8 @@ def test_what_happened_while_no_daemon_ran(daemon: AiodDaemon) -> None:
     daemon.sigkill()
     down = time.time()
     _end(pid)
+    record = daemon.paths.shim(container) / protocol.EXIT_FILE
+    eventually(record.exists, bool)
     up = time.time()
     daemon.restart()
     with daemon.api() as api:
@@ -151,7 +154,7 @@ def test_what_happened_while_no_daemon_ran(daemon: AiodDaemon) -> None:
         api.remove(container)
     found = events(daemon, before, {"type": ["container"]})
     assert told(found) == ["create", "start", "die", "destroy"]
-    assert down <= found[2]["timeNano"] / 1e9 <= up + 1
+    assert down <= found[2]["timeNano"] / 1e9 <= up
 
 
 def _end(pid: int) -> None:

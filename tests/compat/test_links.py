@@ -51,8 +51,7 @@ def test_what_a_link_gives(ground: Playground) -> None:
 def test_a_link_follows_its_target(ground: Playground) -> None:
     target = source(ground)
     linked = ground.run("bridge", host={"Links": [f"{target.name}:store"]})
-    ground.api.call("POST", f"/containers/{target.name}/kill")
-    ground.api.wait(target.name)
+    ground.end(target.name)
     ground.run("bridge")  # it may get the address that is free now
     target = ground.start(target.name)
     rows = [row for row in hosts(ground, linked.name) if "store" in row]

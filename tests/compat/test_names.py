@@ -50,8 +50,7 @@ def test_a_name_goes_with_its_container(ground: Playground) -> None:
     network = ground.network()
     one, two = ground.run(network), ground.run(network)
     assert one.look_up(two.name) == [two.ip4(network)]
-    ground.api.call("POST", f"/containers/{two.name}/kill")
-    ground.api.wait(two.name)
+    ground.end(two.name)
     assert one.look_up(two.name) == []
     ground.api.start(two.name)
     assert one.look_up(two.name) == [two.ip4(network)]

@@ -101,7 +101,7 @@ def test_who_is_on_the_hosts_network_and_on_none(both: list[Playground]) -> None
             assert found == {
                 "Name": box.name, "MacAddress": "", "IPv4Address": "", "IPv6Address": "",
             }  # fmt: skip
-            each.api.call("POST", f"/containers/{box.id}/stop", t=0)
+            each.end(box.id)
             assert box.id not in each.api.call("GET", f"/networks/{mode}")["Containers"]
 
 
@@ -127,7 +127,7 @@ def test_what_a_container_has_of_a_network(both: list[Playground]) -> None:
         running = end_of(each, box.name, network)
         names = running.pop("Aliases")
         assert set(names) == {"first", "second", box.id[:12], "named"}
-        each.api.call("POST", f"/containers/{box.id}/stop", t=0)
+        each.end(box.id)
         stopped = end_of(each, box.name, network)
         stopped.pop("Aliases")
         ends.append((running, stopped))
@@ -231,7 +231,7 @@ def test_events(both: list[Playground]) -> None:
         box = each.start(name, answers=False)
         each.disconnect(network, name)
         each.connect(network, name)
-        each.api.call("POST", f"/containers/{name}/stop", t=0)
+        each.end(name)
         each.api.remove(box.id)
         each.api.call("DELETE", f"/networks/{network}")
         each.api.call("POST", "/networks/prune", filters=json.dumps({"label": ["nobody"]}))
@@ -288,7 +288,7 @@ def test_a_network_may_be_made_after_the_container_that_is_to_join_it(
         if each.engine.name == "dockerd":
             continue  # it knows by its id what it has joined once, and never joins another
         # made anew under its name, it is that which is joined
-        each.api.call("POST", f"/containers/{name}/stop", t=0)
+        each.end(name)
         each.api.call("DELETE", f"/networks/{later}")
         assert each.api.send("POST", f"/containers/{name}/start").status == 404
         each.network(Name=later)

@@ -109,8 +109,7 @@ def test_a_port_goes_with_its_container_and_comes_back(ground: Playground) -> No
     box = ground.published(p8030="80/tcp")
     before = ground.machine.rules()
     assert ask(ground.machine, "127.0.0.1", 8030).name == box.name
-    ground.api.call("POST", f"/containers/{box.id}/kill")
-    ground.api.wait(box.id)
+    ground.end(box.id)
     for where, address in everywhere(ground):
         assert silent(where, address, 8030), address
     assert ground.machine.rules() != before

@@ -11,6 +11,7 @@ import pytest
 from tests.support import volumeimages
 from tests.support.engine import Engine
 from tests.support.http import Api
+from tests.support.waiting import Waiting
 
 IMAGE = "volumes:1"
 Json = dict[str, Any]
@@ -213,7 +214,7 @@ def test_what_is_heard_of_volumes(engine: Engine, dockerd: Engine) -> None:
             wanted = {"type": ["volume"], "volume": ["heard"]}
             reply = api.send(
                 "GET", "/events", None,
-                since=f"{since:.9f}", until=f"{time.time() + 1:.9f}", filters=json.dumps(wanted),
+                since=f"{since:.9f}", until=f"{time.time():.9f}", filters=json.dumps(wanted),
             )  # fmt: skip
             found = [json.loads(line) for line in reply.body.splitlines()]
             heard.append(
@@ -268,8 +269,9 @@ def test_a_passing_container_takes_its_unnamed_volumes_along(engine: Engine) -> 
         host = {"AutoRemove": True, "Binds": ["kept:/kept"]}
         made = api.create(Image=IMAGE, Cmd=["true"], Volumes={"/own": {}}, HostConfig=host)
         own = [one["Name"] for one in api.inspect(made)["Mounts"] if one["Name"] != "kept"]
+        waiting = Waiting(engine, made, "removed")  # one that is on its way out cannot be found
         api.start(made)
-        api.send("POST", f"/containers/{made}/wait", None, condition="removed")
+        assert waiting.result()["StatusCode"] == 0
         assert [api.send("GET", f"/volumes/{name}").status for name in own] == [404]
         assert api.call("GET", "/volumes/kept")["Name"] == "kept"
 

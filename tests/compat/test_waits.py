@@ -1,38 +1,12 @@
 """The three conditions of wait, begun before or after what they wait for."""
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support.engine import Engine, eventually
-from tests.support.http import Api, UnixConnection
-
-
-class Waiting:
-    """A wait under way: its header has come, so that it counts from now on."""
-
-    def __init__(self, engine: Engine, container: str, condition: str) -> None:
-        self._connection = UnixConnection(engine.socket, 30)
-        query = f"?condition={condition}" if condition else ""
-        self._connection.request("POST", f"/containers/{container}/wait{query}")
-        self._answer = self._connection.getresponse()
-        assert self._answer.status == 200
-
-    def result(self) -> Any:
-        """The answer; TimeoutError if none comes."""
-        try:
-            return json.loads(self._answer.read())
-        finally:
-            self._connection.close()
-
-    def not_yet(self) -> None:
-        """Nothing has been answered, and does not come by itself."""
-        self._connection.sock.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            self._answer.read(1)
-        self._connection.close()
+from tests.support.http import Api
+from tests.support.waiting import Waiting
 
 
 @pytest.fixture

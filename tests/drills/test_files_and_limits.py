@@ -109,8 +109,7 @@ def test_a_container_that_exchanges_what_is_on_the_way(daemon: AiodDaemon, outsi
             "while :; do mv /dir /kept; mv /link /dir; mv /dir /link; mv /kept /dir; done"
         )
         made = api.run("sh", "-c", script)
-        ready = api.call("POST", f"/containers/{made}/exec", {"Cmd": _READY})
-        api.raw("POST", f"/exec/{ready['Id']}/start", b"{}", {"Content-Type": "application/json"})
+        api.execute(made, *_READY)
         body = layer([member("dir/sub/file", b"x" * 1000, mode=0o4755), member("dir/secret", b"y")])
         came = 0
         for _ in range(60):

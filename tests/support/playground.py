@@ -192,6 +192,15 @@ class Playground:
         exposed: dict[str, dict[str, str]] = {port: {} for port in wanted}
         return self.run(network, host={"PortBindings": wanted}, ExposedPorts=exposed)
 
+    def end(self, container: str) -> None:
+        """Kill a container, and wait until it has none of its networks any more.
+
+        dockerd tells of an end before it lets go of them, but shows the container only afterwards.
+        """
+        self.api.call("POST", f"/containers/{container}/kill")
+        self.api.wait(container)
+        self.api.inspect(container)
+
     def remove(self, box: Box) -> None:
         """Remove a running container."""
         self.leave(box)
