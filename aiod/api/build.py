@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
+from aiod.api.history import conduct
 from aiod.api.progress import ErrorDetail, ErrorLine
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -61,6 +62,7 @@ class _Stream:
 
     def __init__(self, call: Call, *, quiet: bool) -> None:
         self._lines = replies.JsonLines(call)
+        self._tells_ids = conduct.IDS.holds(call.version)
         self._begun = False
         self._quiet = quiet
         self._kept: list[object] = []
@@ -85,8 +87,9 @@ class _Stream:
         await self._send(message)
 
     async def image(self, image_id: str) -> None:
-        """An id for programs."""
-        await self._send(AuxLine(BuiltId(image_id)))
+        """An id for programs, as far as the version has it."""
+        if self._tells_ids:
+            await self._send(AuxLine(BuiltId(image_id)))
 
     async def _send(self, line: object) -> None:
         if self._quiet:
@@ -148,9 +151,7 @@ def _options(call: Call, query: dict[str, str]) -> BuildOptions:
     _refuse(query)
     return BuildOptions(
         dockerfile=query.get("dockerfile", ""),
-        tags=tuple(
-            dict.fromkeys(_tag(text) for text in call.request.query.getall("t", []) if text)
-        ),
+        tags=tuple(dict.fromkeys(_tag(text) for text in call.values("t") if text)),
         target=query.get("target", ""),
         platform=query.get("platform", ""),
         no_cache=params.boolean(query, "nocache"),
@@ -207,6 +208,6 @@ def _host(call: Call, query: Mapping[str, str]) -> HostConfig:
         CpusetMems=query.get("cpusetmems", ""),
         ShmSize=params.integer(query, "shmsize"),
         NetworkMode="" if mode == "bridge" else mode,
-        ExtraHosts=call.request.query.getall("extrahosts", None),
+        ExtraHosts=call.values("extrahosts") or None,
         Ulimits=_json(query, "ulimits", list[Ulimit], []) or None,
     )

@@ -7,13 +7,12 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
+from aiod.api.history.requests import UPDATE, Gone, Update
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.containers import pruning
 from aiod.containers.committing import CommitOptions
 from aiod.store.models import ContainerConfig, HostConfig
-
-_PIDS_SINCE = (1, 40)
 
 
 class UpdateReply(msgspec.Struct, frozen=True, rename="pascal"):
@@ -50,11 +49,11 @@ class ChangingRoutes:
         ]
 
     async def _update(self, call: Call) -> web.StreamResponse:
-        asked = params.decode(await params.json_bytes(call.request), HostConfig)
-        if call.version < _PIDS_SINCE:
-            asked = msgspec.structs.replace(asked, PidsLimit=None)
-        warnings = await self._containers.update(call.id, asked)
-        return replies.json(UpdateReply(warnings or None))
+        body = await params.json_bytes(call.request)
+        asked = Update(params.decode(body, HostConfig), params.decode(body, Gone))
+        asked = UPDATE.applied(asked, call.version)
+        warnings = await self._containers.update(call.id, asked.host)
+        return replies.json(UpdateReply((*asked.warnings, *warnings) or None))
 
     async def _prune(self, call: Call) -> web.StreamResponse:
         found = params.filters(call.query(), pruning.FILTERS)
@@ -73,7 +72,7 @@ class ChangingRoutes:
             author=query.get("author", ""),
             comment=query.get("comment", ""),
             pause=params.boolean(query, "pause", default=True) or not query.get("pause"),
-            changes=tuple(call.request.query.getall("changes", [])),
+            changes=tuple(call.values("changes")),
             config=config,
         )
         image = await self._containers.commit(query.get("container", ""), options)

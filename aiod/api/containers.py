@@ -12,10 +12,14 @@ from aiohttp import web
 
 from aiod.api import params, replies
 from aiod.api.endpointviews import EndpointViews
+from aiod.api.history import conduct
+from aiod.api.history.replies import CONTAINER, CONTAINERS, shown
+from aiod.api.history.requests import CREATE, Create, Gone, GoneRest
 from aiod.api.listing import FILTERS, Test, ports_of, select
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
+from aiod.containers.entries import WaitResult
 from aiod.errors import InvalidParameterError
 from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
 from aiod.store.records import ContainerRecord
@@ -87,17 +91,16 @@ class ContainerRoutes:
 
     async def _create(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        body = await params.json_bytes(call.request)
-        config = params.decode(body, ContainerConfig)
-        rest = params.decode(body, CreateRest)
+        asked = CREATE.applied(_asked(await params.json_bytes(call.request)), call.version)
         created = await self._containers.create(
             query.get("name") or None,
-            config,
-            rest.host_config or HostConfig(),
-            rest.networking_config or NetworkingConfig(),
+            asked.config,
+            asked.host,
+            asked.networking,
             platform=query.get("platform", ""),
+            read_only_below=asked.read_only_below,
         )
-        return replies.json(CreateReply(created.id, list(created.warnings)), 201)
+        return replies.json(CreateReply(created.id, [*created.warnings, *asked.warnings]), 201)
 
     def _descent(self) -> Test:
         """Whether a container's image is one, or built on it; each is looked up once."""
@@ -122,7 +125,8 @@ class ContainerRoutes:
             for record in chosen:
                 sizes[record.id] = await self._sizes(record)
         now = time.time_ns()
-        return replies.json([self.renderer.summary(r, now, sizes.get(r.id)) for r in chosen])
+        rows = (self.renderer.summary(r, now, sizes.get(r.id)) for r in chosen)
+        return replies.json([shown(CONTAINERS, row, call.version) for row in rows])
 
     def _publishes(self, record: ContainerRecord, value: str) -> bool:
         first, last, protocol = ports_of("publish", value)
@@ -136,7 +140,8 @@ class ContainerRoutes:
         record = self._containers.get(call.id)
         sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
         exec_ids = self._containers.execs.ids(record.id)
-        return replies.json(self.renderer.inspect(record, exec_ids, sizes, call.version))
+        document = self.renderer.inspect(record, exec_ids, sizes)
+        return replies.json(shown(CONTAINER, document, call.version))
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
         own = (await asyncio.to_thread(self._containers.roots.usage, record)).size
@@ -190,12 +195,14 @@ class ContainerRoutes:
         if condition not in _CONDITIONS:
             raise InvalidParameterError(f'invalid condition: "{condition}"')
         waiter = self._containers.open_wait(call.id, condition)
+        if not conduct.TOLD_AT_ONCE.holds(call.version):
+            return replies.json(_over(await waiter.result()))
         # The header tells the client that the wait is registered: `docker run` starts the
         # container only then.
         async with replies.JsonLines(call, end=b"\n") as lines:
             result = await waiter.result()
-            error = WaitError(result.error) if result.error else None
-            await lines.send(WaitReply(StatusCode=result.exit_code, Error=error))
+            if not result.error or conduct.FAILURE_TOLD.holds(call.version):
+                await lines.send(_over(result))
         return lines.response
 
     async def _top(self, call: Call) -> web.StreamResponse:
@@ -211,3 +218,22 @@ class ContainerRoutes:
             link=params.boolean(query, "link"),
         )
         return replies.empty()
+
+
+def _asked(body: bytes) -> Create:
+    config = params.decode(body, ContainerConfig)
+    rest = params.decode(body, CreateRest)
+    return Create(
+        config,
+        rest.host_config or HostConfig(),
+        rest.networking_config or NetworkingConfig(),
+        _gone(body) if b"kernelmemory" in body.lower() else Gone(),
+    )
+
+
+def _gone(body: bytes) -> Gone:
+    return params.decode(body, GoneRest).HostConfig or Gone()
+
+
+def _over(result: WaitResult) -> WaitReply:
+    return WaitReply(result.exit_code, WaitError(result.error) if result.error else None)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from aiod.api.versions import Version
 from aiod.native.network.description import Port
 from aiod.networks import model
 from aiod.networks.names import dns_names
@@ -68,28 +67,15 @@ class NetworkSettings(msgspec.Struct, frozen=True):
     MacAddress: str = ""
 
 
-_ALIASES_ASKED_FOR = (1, 45)  # since then, none but those
-
-
-def _with_names(end: Endpoint) -> Endpoint:
-    """An old client finds its container's short id among the aliases."""
-    if end.DNSNames is None:
-        return end
-    names = dict.fromkeys((*(end.Aliases or ()), *end.DNSNames[1:]))
-    return msgspec.structs.replace(end, Aliases=list(names))
-
-
 class EndpointViews:
     """The views of one daemon's containers."""
 
     def __init__(self, networks: NetworkService) -> None:
         self._networks = networks
 
-    def settings(self, record: ContainerRecord, version: Version) -> NetworkSettings:
-        """Of `inspect`; of old, aliases had what are `DNSNames` since."""
+    def settings(self, record: ContainerRecord) -> NetworkSettings:
+        """Of `inspect`."""
         networks, alive = self.networks(record), record.state.status in _ALIVE
-        if version < _ALIASES_ASKED_FOR:
-            networks = {name: _with_names(end) for name, end in networks.items()}
         default = networks.get(model.DEFAULT)
         return NetworkSettings(
             Networks=networks,
@@ -113,6 +99,12 @@ class EndpointViews:
             row.network_name: self._endpoint(record, row, has.get(row.network_id))
             for row in self._networks.endpoints(record.id)
         }
+
+    def asked_mac(self, record: ContainerRecord) -> str:
+        """The address asked for on the network of its mode; empty for none."""
+        rows = self._networks.endpoints(record.id)
+        asked = (row for row in rows if row.network_name == record.network_mode)
+        return next((row.settings.MacAddress for row in asked), "")
 
     def ports(self, record: ContainerRecord) -> list[PortSummary]:
         """Of a row of the list."""

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
+from aiod.api.history import conduct
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import InvalidParameterError
@@ -85,6 +86,10 @@ def _passes(event: EventRecord, name: str, values: list[str]) -> bool:
     return event.type == name and any(_actor_matches(value, known) for value in values)
 
 
+def _is_made(event: EventRecord) -> bool:
+    return event.type == "image" and event.action == "create"
+
+
 def _has_label(attributes: dict[str, str], wanted: str) -> bool:
     key, separator, value = wanted.partition("=")
     return key in attributes and (not separator or attributes[key] == value)
@@ -119,6 +124,7 @@ class EventRoutes:
                 f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})"
             )
         filters = params.filters(query, _FILTERS)
+        created_told = conduct.CREATED_TOLD.holds(call.version)
         left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
         async with replies.JsonLines(call, end=b"\n") as lines:
             try:
@@ -127,7 +133,7 @@ class EventRoutes:
                     follow = self._events.follow(since_ns=since, until_ns=until, wait=left != 0.0)
                     async with contextlib.aclosing(follow) as events:
                         async for event in events:
-                            if matches(event, filters):
+                            if matches(event, filters) and (created_told or not _is_made(event)):
                                 await lines.send(message(event))
             except TimeoutError:
                 pass  # `until` has come: the regular end of the answer

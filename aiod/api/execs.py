@@ -10,6 +10,7 @@ from aiohttp import web
 
 from aiod.api import params, replies
 from aiod.api.hijack import Hijacked, HijackedStream, hijack, wants_upgrade
+from aiod.api.history.requests import EXEC, EXEC_START, ExecStart
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.api.streams import content_type
@@ -26,14 +27,6 @@ class ExecCreated(msgspec.Struct, frozen=True):
     """The answer of `POST /containers/{id}/exec`."""
 
     Id: str
-
-
-class ExecStart(msgspec.Struct, frozen=True):
-    """The body of `POST /exec/{id}/start`."""
-
-    Detach: bool = False
-    Tty: bool = False
-    ConsoleSize: tuple[int, int] | None = None
 
 
 class ExecRoutes:
@@ -53,6 +46,7 @@ class ExecRoutes:
 
     async def _create(self, call: Call) -> web.StreamResponse:
         config = params.decode(await params.json_bytes(call.request), ExecConfig)
+        config = EXEC.applied(config, call.version)
         if config.DetachKeys:
             parse(config.DetachKeys)
         exec_id = await self._containers.execs.create(call.id, config)
@@ -60,7 +54,7 @@ class ExecRoutes:
 
     async def _start(self, call: Call) -> web.StreamResponse:
         body = await params.json_bytes(call.request, required=False)
-        asked = params.decode(body, ExecStart)
+        asked = EXEC_START.applied(params.decode(body, ExecStart), call.version)
         if asked.Detach:
             await self._containers.execs.start(call.id, detach=True, console_size=asked.ConsoleSize)
             return replies.empty(200)

@@ -3,9 +3,11 @@
 Must not know how images are stored or unpacked.
 """
 
+import msgspec
 from aiohttp import web
 
 from aiod.api import imagerender, params, progress, replies
+from aiod.api.history.replies import IMAGE, IMAGES, shown
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import InvalidParameterError, UnsupportedError
@@ -16,7 +18,6 @@ from aiod.images.reference import check_tag
 from aiod.images.registry import credentials
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
-_FILTER_PARAMETER_GONE = (1, 41)
 
 
 class ImageRoutes:
@@ -43,15 +44,18 @@ class ImageRoutes:
     async def _list(self, call: Call) -> web.StreamResponse:
         query = call.query()
         rows = await self._images.list(
-            _filters(call, query),
+            _filters(query),
             all_images=params.boolean(query, "all"),
             shared_size=params.boolean(query, "shared-size"),
+            count_containers=True,
         )
-        documents = [imagerender.summary(row, call.version) for row in rows]
+        documents: list[object] = list(rows)
         if params.boolean(query, "manifests"):
-            for row, document in zip(rows, documents, strict=True):
-                document["Manifests"] = await self._images.manifests(row.id)
-        return replies.json(documents)
+            documents = [
+                {**msgspec.to_builtins(row), "Manifests": await self._images.manifests(row.id)}
+                for row in rows
+            ]
+        return replies.json([shown(IMAGES, document, call.version) for document in documents])
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         query = call.query()
@@ -61,10 +65,10 @@ class ImageRoutes:
                 "conflicting options: manifests and platform options cannot both be set"
             )
         await self._require_platform(call)
-        document = imagerender.inspect(await self._images.inspect(call.name), call.version)
+        document = imagerender.inspect(await self._images.inspect(call.name))
         if manifests:
             document["Manifests"] = await self._images.manifests(call.name)
-        return replies.json(document)
+        return replies.json(shown(IMAGE, document, call.version))
 
     async def _require_platform(self, call: Call) -> None:
         if (wanted := params.platform(call.query())) is not None:
@@ -83,7 +87,7 @@ class ImageRoutes:
         return await self._archive(call, [call.name])
 
     async def _get_many(self, call: Call) -> web.StreamResponse:
-        return await self._archive(call, call.request.query.getall("names", []))
+        return await self._archive(call, call.values("names"))
 
     async def _archive(self, call: Call, names: list[str]) -> web.StreamResponse:
         if (wanted := params.platform(call.query())) is not None:
@@ -124,7 +128,7 @@ class ImageRoutes:
             raise InvalidParameterError("either fromImage or fromSrc is needed")
         if source != "-":
             raise UnsupportedError("images/create: fromSrc with a URL is not supported by aiod yet")
-        changes = tuple(call.request.query.getall("changes", []))
+        changes = tuple(call.values("changes"))
         reference = query.get("repo", "")
         if reference and query.get("tag"):
             reference += f":{check_tag(query['tag'])}"
@@ -148,8 +152,8 @@ class ImageRoutes:
         return await progress.stream(call, self._images.pull(reference, platform, who))
 
 
-def _filters(call: Call, query: dict[str, str]) -> params.Filters:
+def _filters(query: dict[str, str]) -> params.Filters:
     found = params.filters(query, _FILTERS)
-    if call.version < _FILTER_PARAMETER_GONE and query.get("filter"):
+    if query.get("filter"):
         found.setdefault("reference", []).append(query["filter"])
     return found

@@ -6,6 +6,8 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import networkviews, params, replies
+from aiod.api.history import conduct
+from aiod.api.history.requests import NETWORK
 from aiod.api.networkviews import ContainerView, NetworkView
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -69,7 +71,10 @@ class NetworkRoutes:
         filters = params.filters(call.query(), LIST_FILTERS)
         await self._networks.choose_default()
         found = self._networks.select(filters)
-        return replies.json([networkviews.view(network, {}) for network in found])
+        told = not conduct.WITHOUT_CONTAINERS.holds(call.version)
+        return replies.json(
+            [networkviews.view(network, self._on(network) if told else {}) for network in found]
+        )
 
     async def _inspect(self, call: Call) -> web.StreamResponse:
         query = call.query()
@@ -97,6 +102,7 @@ class NetworkRoutes:
 
     async def _create(self, call: Call) -> web.StreamResponse:
         request = params.decode(await params.json_bytes(call.request), NetworkRequest)
+        request = NETWORK.applied(request, call.version)
         made, warning = await self._networks.create(request)
         return replies.json(CreateReply(made.id, warning), 201)
 

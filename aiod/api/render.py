@@ -6,7 +6,6 @@ Pure functions of the record and of what the caller has looked up; must not know
 import msgspec
 
 from aiod.api.endpointviews import Endpoint, EndpointViews, NetworkSettings
-from aiod.api.versions import LATEST, Version
 from aiod.config import Paths
 from aiod.containers import mountplan
 from aiod.networks.portviews import PortSummary
@@ -106,6 +105,7 @@ class HostSummary(msgspec.Struct, frozen=True):
     """What a list's row says of the HostConfig."""
 
     NetworkMode: str
+    Annotations: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class NetworkSummary(msgspec.Struct, frozen=True):
@@ -230,13 +230,7 @@ class Renderer:
         self._overlay = str(paths.overlay)
         self._ends = ends
 
-    def inspect(
-        self,
-        record: ContainerRecord,
-        exec_ids: list[str],
-        sizes: Sizes | None,
-        version: Version = LATEST,
-    ) -> Inspect:
+    def inspect(self, record: ContainerRecord, exec_ids: list[str], sizes: Sizes | None) -> Inspect:
         """The whole of one container."""
         directory = f"{self._containers}/{record.id}"
         return Inspect(
@@ -256,11 +250,18 @@ class Renderer:
             HostConfig=record.host,
             GraphDriver=self._graph(record),
             Mounts=mount_points(record, self._paths),
-            Config=record.config,
-            NetworkSettings=self._ends.settings(record, version),
+            Config=self._with_mac(record),
+            NetworkSettings=self._ends.settings(record),
             SizeRw=sizes.own if sizes else msgspec.UNSET,
             SizeRootFs=sizes.total if sizes else msgspec.UNSET,
         )
+
+    def _with_mac(self, record: ContainerRecord) -> ContainerConfig:
+        """With the address asked for on the first network, whoever asked for it there."""
+        address = self._ends.asked_mac(record)
+        if not address or record.config.MacAddress:
+            return record.config
+        return msgspec.structs.replace(record.config, MacAddress=address)
 
     def summary(self, record: ContainerRecord, now_ns: int, sizes: Sizes | None) -> Summary:
         """One row of the list."""
@@ -275,7 +276,7 @@ class Renderer:
             Labels=record.config.Labels or {},
             State=record.state.status.value,
             Status=status_text(record.state, now_ns),
-            HostConfig=HostSummary(record.network_mode),
+            HostConfig=HostSummary(record.network_mode, record.host.Annotations or msgspec.UNSET),
             NetworkSettings=NetworkSummary(self._ends.networks(record)),
             Mounts=mount_points(record, self._paths),
             SizeRw=sizes.own if sizes else msgspec.UNSET,

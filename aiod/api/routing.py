@@ -6,7 +6,7 @@ A path pattern names its variable parts `{id}`; `{name}` of an image may contain
 
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -17,13 +17,17 @@ from aiod.errors import NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way to a route: `match` holds the path's variable parts."""
+    """One request on its way to a route: `match` holds the path's variable parts.
+
+    `passed_over` are parameters of its query that the version asked for has not.
+    """
 
     request: web.BaseRequest
     version: Version
     route: str
     match: dict[str, str]
     common_headers: dict[str, str] = field(default_factory=dict)
+    passed_over: Set[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -39,8 +43,13 @@ class Call:
         """The query's parameters, the first value of each."""
         found: dict[str, str] = {}
         for key, value in self.request.query.items():
-            found.setdefault(key, value)
+            if key not in self.passed_over:
+                found.setdefault(key, value)
         return found
+
+    def values(self, name: str) -> list[str]:
+        """All values of one of the query's parameters."""
+        return [] if name in self.passed_over else self.request.query.getall(name, [])
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 import aiod
 from aiod.api import replies, versions
 from aiod.api.hijack import Hijacked
+from aiod.api.history import parameters
 from aiod.api.routing import Call, Found, Route, Table
 from aiod.errors import AiodError, InternalError, UnavailableError
 
@@ -123,7 +124,7 @@ class ApiServer:
                 target = versions.split(request.path)
                 found = self._table.find(request.method, target.path)
                 route = found.route.pattern
-                response = await self._run(request, target.version, found)
+                response = await self._run(request, versions.chosen(target.asked), found)
             except AiodError as error:
                 response = replies.failure(error)
             status = response.status
@@ -147,7 +148,9 @@ class ApiServer:
     ) -> web.StreamResponse:
         if self._stopping:
             raise UnavailableError("the daemon is shutting down")
-        call = Call(request, version, found.route.pattern, found.match, self._headers)
+        pattern = found.route.pattern
+        passed_over = parameters.unknown(f"{found.route.method} {pattern}", version)
+        call = Call(request, version, pattern, found.match, self._headers, passed_over)
         task = asyncio.ensure_future(_guarded(found.route.handler(call), request))
         owned = self._watching if found.route.interruptible else self._changing
         owned.add(task)

@@ -3,20 +3,18 @@
 Must not know the routes or where lines come from.
 """
 
+from aiod.api.history import conduct
 from aiod.api.versions import Version
 from aiod.wire import frames
 from aiod.wire.times import rfc3339_fixed
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
-_TOLD_APART_SINCE: Version = (1, 42)
 
 
 def content_type(version: Version, tty: bool) -> str:
     """The media type; before 1.42 both formats bore the same name."""
-    if tty or version < _TOLD_APART_SINCE:
-        return RAW
-    return MULTIPLEXED
+    return RAW if tty or not conduct.TOLD_APART.holds(version) else MULTIPLEXED
 
 
 def log_line(stream: int, data: bytes, time_ns: int | None, framed: bool) -> bytes:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 import aiod
 from aiod.api import replies, versions
+from aiod.api.history.replies import INFO, shown
 from aiod.api.hostinfo import HostInfo, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -53,7 +54,7 @@ class SystemRoutes:
         ]
 
     async def _ping(self, call: Call) -> web.StreamResponse:
-        return web.Response(body=b"OK", headers=_NO_CACHE)
+        return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=_NO_CACHE)
 
     async def _version(self, call: Call) -> web.StreamResponse:
         host = await asyncio.to_thread(host_info, self._services.config.paths.root)
@@ -84,27 +85,28 @@ class SystemRoutes:
         )
 
     async def _info(self, call: Call) -> web.StreamResponse:
+        return replies.json(shown(INFO, await self._known(), call.version))
+
+    async def _known(self) -> dict[str, object]:
         host = await asyncio.to_thread(host_info, self._services.config.paths.root)
         images = await self._services.images.list({}, all_images=True)
         snapshotter = self._services.containers.roots.default
-        return replies.json(
-            {
-                "ID": self._services.engine_id,
-                **self._counts(),
-                "Images": len(images),
-                **_machine(host),
-                **_engine(host),
-                **_cgroup_features(host),
-                "Driver": _DRIVERS.get(snapshotter, snapshotter),
-                "RegistryConfig": _registries(self._services.config.registries),
-                "DockerRootDir": str(self._services.config.paths.root),
-                "Debug": self._services.config.log_level == "debug",
-                "NFd": await asyncio.to_thread(_count, Path("/proc/self/fd")),
-                "NGoroutines": len(asyncio.all_tasks()),
-                "SystemTime": rfc3339(time.time_ns()),
-                "NEventsListener": self._services.events.listeners,
-            }
-        )
+        return {
+            "ID": self._services.engine_id,
+            **self._counts(),
+            "Images": len(images),
+            **_machine(host),
+            **_engine(host),
+            **_cgroup_features(host),
+            "Driver": _DRIVERS.get(snapshotter, snapshotter),
+            "RegistryConfig": _registries(self._services.config.registries),
+            "DockerRootDir": str(self._services.config.paths.root),
+            "Debug": self._services.config.log_level == "debug",
+            "NFd": await asyncio.to_thread(_count, Path("/proc/self/fd")),
+            "NGoroutines": len(asyncio.all_tasks()),
+            "SystemTime": rfc3339(time.time_ns()),
+            "NEventsListener": self._services.events.listeners,
+        }
 
     def _counts(self) -> dict[str, int]:
         states = [record.state.status for record in self._services.containers.list()]
@@ -188,11 +190,12 @@ def _engine(host: HostInfo) -> dict[str, object]:
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": initprogram.PROGRAM.name if initprogram.IS_THERE else "",
-        "ContainerdCommit": {"ID": "", "Expected": ""},
-        "RuncCommit": {"ID": "", "Expected": ""},
-        "InitCommit": {"ID": "", "Expected": ""},
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
         "SecurityOptions": list(host.security),
         "CDISpecDirs": [],
+        "FirewallBackend": {"Driver": "nftables", "Info": []},
         "Warnings": list(host.warnings),
     }
 

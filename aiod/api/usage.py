@@ -9,7 +9,8 @@ import time
 import msgspec
 from aiohttp import web
 
-from aiod.api import imagerender, replies
+from aiod.api import replies
+from aiod.api.history.replies import CONTAINERS, IMAGE_USAGE, USAGE, shown
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
@@ -19,8 +20,6 @@ from aiod.images.threads import run_to_end
 from aiod.store.records import ContainerRecord
 
 _TYPES = frozenset({"container", "image", "volume", "build-cache"})
-_CHOSEN_SINCE = (1, 42)
-_NO_BUILDER_SIZE = (1, 42)
 
 
 class UsageRoutes:
@@ -46,25 +45,24 @@ class UsageRoutes:
                 found["LayersSize"] = await self._services.images.layers_size()
                 found["Images"] = await self._images(call)
             if "container" in chosen:
-                found["Containers"] = await self._containers()
+                found["Containers"] = await self._containers(call)
             if "volume" in chosen:
                 found["Volumes"] = await self._volumes()
         if "build-cache" in chosen:
             found["BuildCache"] = []  # steps are images here
-        if call.version < _NO_BUILDER_SIZE:
-            found["BuilderSize"] = 0
-        return replies.json(found)
+        return replies.json(shown(USAGE, found, call.version))
 
     async def _images(self, call: Call) -> list[object]:
         rows = await self._services.images.list({}, shared_size=True, count_containers=True)
-        return [imagerender.summary(row, call.version) for row in rows]
+        return [shown(IMAGE_USAGE, row, call.version) for row in rows]
 
-    async def _containers(self) -> list[object]:
+    async def _containers(self, call: Call) -> list[object]:
         now = time.time_ns()
-        return [
+        rows = [
             self._renderer.summary(record, now, await self._sizes(record))
             for record in self._services.containers.list()
         ]
+        return [shown(CONTAINERS, row, call.version) for row in rows]
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
         roots = self._services.containers.roots
@@ -90,8 +88,8 @@ class UsageRoutes:
 
 
 def _types(call: Call) -> frozenset[str]:
-    asked = call.request.query.getall("type", [])
-    if call.version < _CHOSEN_SINCE or not asked:
+    asked = call.values("type")
+    if not asked:
         return _TYPES
     for word in asked:
         if word not in _TYPES:

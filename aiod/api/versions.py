@@ -14,7 +14,7 @@ LATEST: Version = (1, 51)
 OLDEST: Version = (1, 24)
 
 _PREFIX = re.compile(r"/v([0-9.]+)(?=/|$)")
-_NUMBER = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:\.[0-9]+)*")
+_LONGEST = 9  # digits
 
 
 def text(version: Version) -> str:
@@ -24,30 +24,45 @@ def text(version: Version) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A path without its prefix, and the version it asked for (the latest if none)."""
+    """A path without its prefix, and the version it asks for, as it says it (empty: none)."""
 
-    version: Version
+    asked: str
     path: str
 
 
 def split(path: str) -> Target:
-    """Take the version off a path; InvalidParameterError when it is out of range."""
+    """Take the version off a path."""
     found = _PREFIX.match(path)
-    if found is None:
-        return Target(LATEST, path)
-    number = _NUMBER.fullmatch(found[1])
-    if number is None:
-        raise InvalidParameterError(f"invalid client version {found[1]}")
-    version = (int(number[1]), int(number[2] or 0))
-    if version > LATEST:
+    return Target("", path) if found is None else Target(found[1], path[found.end() :])
+
+
+def chosen(asked: str) -> Version:
+    """The version that is meant, the latest for none; InvalidParameterError out of range.
+
+    As in dockerd, what is no number in it counts as 0.
+    """
+    if not asked:
+        return LATEST
+    parts = tuple(_number(part) for part in asked.split("."))
+    if _trimmed(parts) > LATEST:
         raise InvalidParameterError(
-            f"client version {text(version)} is too new. "
-            f"Maximum supported API version is {text(LATEST)}"
+            f"client version {asked} is too new. Maximum supported API version is {text(LATEST)}"
         )
-    if version < OLDEST:
+    if _trimmed(parts) < OLDEST:
         raise InvalidParameterError(
-            f"client version {text(version)} is too old. "
+            f"client version {asked} is too old. "
             f"Minimum supported API version is {text(OLDEST)}, "
             "please upgrade your client to a newer version"
         )
-    return Target(version, path[found.end() :])
+    return parts[0], parts[1]
+
+
+def _number(part: str) -> int:
+    return int(part or "0") if len(part) <= _LONGEST else 10**_LONGEST
+
+
+def _trimmed(parts: tuple[int, ...]) -> tuple[int, ...]:
+    """Without zeros at the end: `1.24.0` is `1.24`."""
+    while parts and not parts[-1]:
+        parts = parts[:-1]
+    return parts

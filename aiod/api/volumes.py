@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
+from aiod.api.history import conduct
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import UnavailableError
@@ -14,7 +15,6 @@ from aiod.store.records import VolumeRecord
 from aiod.volumes.selection import LIST_FILTERS, PRUNE_FILTERS
 from aiod.wire.times import rfc3339
 
-_NAMED_KEPT_SINCE = (1, 42)  # a prune took volumes with a name, too, before
 _NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
     "to connect this node to swarm and try again."
@@ -103,7 +103,7 @@ class VolumeRoutes:
 
     async def _prune(self, call: Call) -> web.StreamResponse:
         filters = params.filters(call.query(), PRUNE_FILTERS)
-        named = call.version < _NAMED_KEPT_SINCE
+        named = not conduct.NAMED_KEPT.holds(call.version)
         report = await self._volumes.prune(filters, named=named)
         return replies.json(PruneReply(list(report.deleted), report.reclaimed))
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from aiohttp import WSMsgType, web
 
 from aiod.api import params
+from aiod.api.history import conduct
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.api.terminals import Ending, Joint, join
@@ -18,8 +19,6 @@ from aiod.containers.options import AttachOptions
 from aiod.errors import InvalidParameterError
 from aiod.wire.detachkeys import parse
 
-_BINARY_SINCE = (1, 28)
-_STREAMS_CHOSEN_SINCE = (1, 42)
 _AHEAD = 8  # messages
 _LARGEST = 1 << 20  # bytes of one
 
@@ -80,7 +79,7 @@ class WebSocketRoutes:
     async def _attach(self, call: Call) -> web.StreamResponse:
         query = call.query()
         keys = parse(query.get("detachKeys", ""))
-        every = call.version < _STREAMS_CHOSEN_SINCE
+        every = not conduct.STREAMS_CHOSEN.holds(call.version)
         options = AttachOptions(
             stdin=every or params.boolean(query, "stdin"),
             stdout=every or params.boolean(query, "stdout"),
@@ -95,7 +94,7 @@ class WebSocketRoutes:
         socket.headers.update(call.common_headers)
         async with await self._containers.attach(record.id, options) as process:
             await socket.prepare(call.request)
-            client = WebSocketStream(socket, binary=call.version >= _BINARY_SINCE)
+            client = WebSocketStream(socket, binary=conduct.BINARY.holds(call.version))
             joint = Joint(False, options.stdin, keys if record.config.Tty else None)
             async with _pumped(client, wanted=options.stdin):
                 if await join(client, process, joint) is Ending.DETACHED:

@@ -82,8 +82,12 @@ class Creator:
         host: HostConfig,
         networking: NetworkingConfig,
         platform: str = "",
+        read_only_below: bool = True,
     ) -> Created:
-        """Make a container; wholly or not at all."""
+        """Make a container; wholly or not at all.
+
+        Unless `read_only_below`, what is mounted below its read-only binds may be written to.
+        """
         if name is not None:
             name = name.removeprefix("/")
             admission.check_name(name)
@@ -102,7 +106,9 @@ class Creator:
         host, warnings = resources.possible(host)
         async with self._images.lease() as lease:  # until a record says which layers are needed
             image = await self._images.hold(config.Image, lease)
-            return await self._create(image, name, config, host, networking, mode, warnings)
+            return await self._create(
+                image, name, config, host, networking, mode, warnings, read_only_below
+            )
 
     def _with_targets(self, host: HostConfig, mode: str) -> HostConfig:
         """With the ids of what it links to on the default network.
@@ -140,12 +146,18 @@ class Creator:
         networking: NetworkingConfig,
         mode: str,
         warnings: tuple[str, ...],
+        read_only_below: bool,
     ) -> Created:
         run = (await self._images.config(image)).run
         config = merged(config, run)
         path, args = command_of(config)
         host = self._with_targets(host, mode)
-        chosen = mountchoice.choose(config, host, lambda name: self._directory.find(name).record)
+        chosen = mountchoice.choose(
+            config,
+            host,
+            lambda name: self._directory.find(name).record,
+            read_only_below=read_only_below,
+        )
         if chosen:
             await asyncio.to_thread(mountchoice.check_sources, chosen)
         made = admission.new_id()

@@ -4,6 +4,7 @@ Owns dockerd's precedence: other containers' volumes, then binds, then mounts, t
 volumes where nothing else is. Must not know how volumes are made.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -34,10 +35,15 @@ replace = msgspec.structs.replace
 
 
 def choose(
-    config: ContainerConfig, host: HostConfig, find: Callable[[str], ContainerRecord]
+    config: ContainerConfig,
+    host: HostConfig,
+    find: Callable[[str], ContainerRecord],
+    *,
+    read_only_below: bool = True,
 ) -> list[MountRequest]:
     """All mount points, unnamed volumes with their new names; `config` has the image's volumes.
 
+    Unless `read_only_below`, a read-only bind says nothing of what is mounted below it.
     Raises InvalidParameterError, also for a container of `VolumesFrom` that is not there.
     """
     found: dict[str, MountRequest] = {}
@@ -45,7 +51,7 @@ def choose(
         name, writable = volumes_from(text)
         found |= {one.point.destination: one for one in _of_other(name, writable, find)}
     for one in (*binds(host), *mounts(host)):
-        found[one.point.destination] = one
+        found[one.point.destination] = one if read_only_below else _itself(one)
     taken = {*found, *map(destination, tmpfs_of(host))}
     for target in config.Volumes or {}:
         place = destination(target)
@@ -55,6 +61,10 @@ def choose(
             taken.add(place)
             found[place] = _unnamed(place, host.VolumeDriver)
     return [_named(one) for one in found.values()]
+
+
+def _itself(one: MountRequest) -> MountRequest:
+    return dataclasses.replace(one, point=replace(one.point, read_only_below=False))
 
 
 def _of_other(

@@ -386,7 +386,7 @@ class ImageService:
                 await self.hold(base.id, lease)
             known = deriving.Base(base, await self.config(base)) if base else None
             image = await deriving.derive(stores, known, step, write)
-            image = await self.ledger.record(image, ())
+            image = await self.ledger.record(image, ("create",))
             failpoints.reach(DERIVED)
             return image
 

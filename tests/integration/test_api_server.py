@@ -286,9 +286,9 @@ JSON = "Content-Type: application/json"
 @pytest.mark.parametrize(
     ("head", "body", "status", "says"),
     [
-        ("GET /v1.52/x HTTP/1.1", b"", 400,
+        ("POST /v1.52/echo HTTP/1.1", b"", 400,
          "client version 1.52 is too new. Maximum supported API version is 1.51"),
-        ("GET /v1.12/x HTTP/1.1", b"", 400,
+        ("POST /v1.12/echo HTTP/1.1", b"", 400,
          "client version 1.12 is too old. Minimum supported API version is 1.24, "
          "please upgrade your client to a newer version"),
         ("GET /nope HTTP/1.1", b"", 404, "page not found"),

@@ -50,7 +50,7 @@ def small_disk(scratch: Path) -> Iterator[Path]:
 async def read(made: Made, driver: str = "json-file", options: LogOptions = ALL) -> list[LogEntry]:
     ended = asyncio.Event()
     ended.set()
-    return [e async for page in logs.read(made.log, options, ended, driver) for e in page]
+    return [entry async for entry in logs.read(made.log, options, ended, driver)]
 
 
 async def printed(shims: Shims, script: str, **log: object) -> list[LogEntry]:
@@ -124,8 +124,7 @@ async def test_follow_while_it_rotates(shims: Shims, driver: str) -> None:
     found: list[bytes] = []
 
     async def reader() -> None:
-        async for page in logs.read(made.log, follow, ended, driver):
-            found.extend(e.data for e in page)
+        found.extend([e.data async for e in logs.read(made.log, follow, ended, driver)])
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as both:
         both.create_task(reader())
