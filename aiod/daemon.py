@@ -77,6 +77,7 @@ class Daemon:
         await listener.serve(server.protocol_factory)
         self._stack.push_async_callback(server.close)
         self._start_watchdog()
+        self._obey_signals()
         self._notifier.ready("ready")
         log.info("ready on %s", ", ".join(self.config.hosts))
 
@@ -129,15 +130,13 @@ class Daemon:
             self._notifier.alive()
             await asyncio.sleep(interval)
 
-    def request_stop(self) -> None:
-        """Make `run` return."""
-        self._stop.set()
-
-    async def run(self) -> None:
-        """Wait until asked to stop by SIGTERM, SIGINT or `request_stop`."""
+    def _obey_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_stop)
+            loop.add_signal_handler(number, self._stop.set)
+
+    async def run(self) -> None:
+        """Wait until asked to stop by SIGTERM or SIGINT."""
         await self._stop.wait()
 
     async def close(self) -> None:
@@ -195,4 +194,10 @@ def main(config: DaemonConfig) -> NoReturn:
             log.exception("cannot go on")
         print(f"aiod: {type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
-    sys.exit(0)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """Exit with 0: all is closed, and to take the interpreter apart takes longer than all that."""
+    logging.shutdown()
+    os._exit(0)

@@ -172,6 +172,13 @@ def test_it_says_ready_then_alive_again_and_again_then_stopping(new_daemon: Aiod
         assert process.wait(60) == 0
 
 
+def test_it_closes_all_when_told_to_end_as_soon_as_it_is_ready(new_daemon: AiodDaemon) -> None:
+    new_daemon.start()
+    assert new_daemon.stop() == 0, new_daemon.log_tail()
+    assert not new_daemon.socket.exists()
+    assert not new_daemon.processes()
+
+
 def test_a_container_is_not_as_precious_as_the_service(new_daemon: AiodDaemon) -> None:
     # A service's score may only be raised where CAP_SYS_RESOURCE is absent; either way it is
     # not the container's.
