@@ -1,13 +1,13 @@
 """Routes of the Engine API that this engine does not have.
 
-Those of later work answer 501 naming the route; those of a swarm answer what a dockerd
-outside any swarm answers. Must not know how anything else is done.
+Those of later work answer 501 naming the route; those of a swarm and of plugins
+answer what a dockerd answers that has none. Must not know how anything else is done.
 """
 
 from aiohttp import web
 
 from aiod.api.routing import Call, Route
-from aiod.errors import UnavailableError, UnsupportedError
+from aiod.errors import NotFoundError, UnavailableError, UnsupportedError
 
 _NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
@@ -15,11 +15,18 @@ _NO_SWARM = (
 )
 
 _LATER = """
-POST /build/prune
 POST /build/cancel
+POST /session
+POST /grpc
+"""
+
+_PLUGINS = """
 GET /plugins/privileges
 POST /plugins/pull
 POST /plugins/create
+"""
+
+_PLUGIN = """
 GET /plugins/{name}/json
 DELETE /plugins/{name}
 POST /plugins/{name}/enable
@@ -27,8 +34,6 @@ POST /plugins/{name}/disable
 POST /plugins/{name}/upgrade
 POST /plugins/{name}/push
 POST /plugins/{name}/set
-POST /session
-POST /grpc
 """
 
 _SWARM = """
@@ -69,6 +74,14 @@ async def _later(call: Call) -> web.StreamResponse:
     raise UnsupportedError(f"{call.request.method} {call.route} is not supported by aiod yet")
 
 
+async def _no_plugins(call: Call) -> web.StreamResponse:
+    raise UnsupportedError(f"{call.request.method} {call.route}: aiod has no plugins")
+
+
+async def _no_plugin(call: Call) -> web.StreamResponse:
+    raise NotFoundError(f'plugin "{call.name}" not found')
+
+
 async def _never(call: Call) -> web.StreamResponse:
     raise UnsupportedError(f"{call.request.method} {call.route}: aiod has no swarm mode")
 
@@ -79,7 +92,13 @@ async def _no_swarm(call: Call) -> web.StreamResponse:
 
 def routes() -> list[Route]:
     """Every route of the specification that no other module has; to be put last."""
-    table = ((_LATER, _later), (_SWARM, _no_swarm), (_SWARM_BY_DESIGN, _never))
+    table = (
+        (_LATER, _later),
+        (_PLUGINS, _no_plugins),
+        (_PLUGIN, _no_plugin),
+        (_SWARM, _no_swarm),
+        (_SWARM_BY_DESIGN, _never),
+    )
     return [
         Route(method, pattern, handler)
         for lines, handler in table

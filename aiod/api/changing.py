@@ -12,6 +12,7 @@ from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.containers import pruning
 from aiod.containers.committing import CommitOptions
+from aiod.errors import InvalidParameterError
 from aiod.store.models import ContainerConfig, HostConfig
 
 
@@ -75,5 +76,7 @@ class ChangingRoutes:
             changes=tuple(call.values("changes")),
             config=config,
         )
-        image = await self._containers.commit(query.get("container", ""), options)
+        if not query.get("container"):
+            raise InvalidParameterError('invalid name or ID supplied: ""')
+        image = await self._containers.commit(query["container"], options)
         return replies.json(CommitReply(image.id), 201)

@@ -20,7 +20,7 @@ from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.containers.entries import WaitResult
-from aiod.errors import InvalidParameterError
+from aiod.errors import InvalidParameterError, UnsupportedError
 from aiod.store.models import ContainerConfig, HostConfig, NetworkingConfig
 from aiod.store.records import ContainerRecord
 
@@ -117,6 +117,7 @@ class ContainerRoutes:
             {
                 "ancestor": self._descent(),
                 "network": self._ends.is_on,
+                "expose": self._exposes,
                 "publish": self._publishes,
             },
         )
@@ -127,6 +128,14 @@ class ContainerRoutes:
         now = time.time_ns()
         rows = (self.renderer.summary(r, now, sizes.get(r.id)) for r in chosen)
         return replies.json([shown(CONTAINERS, row, call.version) for row in rows])
+
+    def _exposes(self, record: ContainerRecord, value: str) -> bool:
+        """Whether a port of a running container, of its image's or its own, is among these."""
+        first, last, protocol = ports_of("expose", value)
+        return any(
+            port.Type == protocol and first <= port.PrivatePort <= last
+            for port in self._ends.ports(record)
+        )
 
     def _publishes(self, record: ContainerRecord, value: str) -> bool:
         first, last, protocol = ports_of("publish", value)
@@ -149,10 +158,13 @@ class ContainerRoutes:
         return Sizes(own, own + image)
 
     async def _start(self, call: Call) -> web.StreamResponse:
-        if keys := call.query().get("detachKeys"):
+        query = call.query()
+        if keys := query.get("detachKeys"):
             from aiod.wire.detachkeys import parse
 
             parse(keys)
+        if query.get("checkpoint"):
+            raise UnsupportedError("start: checkpoint is not supported by aiod")
         await self._containers.start(call.id)
         return replies.empty()
 

@@ -81,7 +81,7 @@ class EndpointViews:
             Networks=networks,
             SandboxKey=f"/proc/{record.state.pid}/ns/net" if alive else "",
             SandboxID=_sandbox_id(record) if alive and not _is_joined(record) else "",
-            Ports=inspected(_exposed(record), self._ports(record)) if alive else {},
+            Ports=inspected(self._exposed(record), self._ports(record)) if alive else {},
             EndpointID=default.EndpointID if default else "",
             Gateway=default.Gateway if default else "",
             GlobalIPv6Address=default.GlobalIPv6Address if default else "",
@@ -110,7 +110,7 @@ class EndpointViews:
         """Of a row of the list."""
         if record.state.status not in _ALIVE:
             return []
-        return listed(_exposed(record), self._ports(record))
+        return listed(self._exposed(record), self._ports(record))
 
     def is_on(self, record: ContainerRecord, reference: str) -> bool:
         """Whether it is on the network of that name or id; the beginning of an id is enough."""
@@ -118,6 +118,11 @@ class EndpointViews:
             reference == row.network_name or (reference and row.network_id.startswith(reference))
             for row in self._networks.endpoints(record.id)
         )
+
+    def _exposed(self, record: ContainerRecord) -> "Exposed":
+        """Only an end of a bridge has ports to tell of."""
+        bridged = any(end.network.driver == model.BRIDGE for end in self._networks.ends(record.id))
+        return exposed(record.config, record.host) if bridged else []
 
     def _ports(self, record: ContainerRecord) -> "Ports":
         return [port for end in self._networks.ends(record.id) for port in end.has.ports]
@@ -166,10 +171,6 @@ def _dns_names(record: ContainerRecord, row: EndpointRecord) -> list[str] | None
 def _sandbox_id(record: ContainerRecord) -> str:
     """The same for one run."""
     return hashlib.sha256(f"{record.id}/{record.state.started_ns}".encode()).hexdigest()
-
-
-def _exposed(record: ContainerRecord) -> "Exposed":
-    return [] if _is_joined(record) else exposed(record.config, record.host)
 
 
 def _is_joined(record: ContainerRecord) -> bool:

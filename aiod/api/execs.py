@@ -3,8 +3,6 @@
 Must not know how a process is put into a container.
 """
 
-import logging
-
 import msgspec
 from aiohttp import web
 
@@ -19,8 +17,6 @@ from aiod.errors import AiodError
 from aiod.store.models import ExecConfig
 from aiod.wire import frames
 from aiod.wire.detachkeys import parse
-
-log = logging.getLogger(__name__)
 
 
 class ExecCreated(msgspec.Struct, frozen=True):
@@ -59,11 +55,10 @@ class ExecRoutes:
             await self._containers.execs.start(call.id, detach=True, console_size=asked.ConsoleSize)
             return replies.empty(200)
         config = self._containers.execs.record(call.id).config
-        if asked.Tty != config.Tty:
-            log.debug("exec %s: the start's Tty differs from the create's, which holds", call.id)
-        kind = content_type(call.version, config.Tty)
+        # As in dockerd: the start says in which form the client reads, the create what there is.
+        kind = content_type(call.version, asked.Tty)
         keys = parse(config.DetachKeys) if config.Tty else None
-        joint = Joint(not config.Tty, config.AttachStdin, keys)
+        joint = Joint(not asked.Tty, config.AttachStdin, keys)
         async with hijack(call.request, kind, call.common_headers) as client:
             try:
                 await self._run(call.id, asked, config, client, joint)

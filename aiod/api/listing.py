@@ -17,6 +17,8 @@ FILTERS = frozenset(
 )  # fmt: skip
 _SHOWN = frozenset({Status.RUNNING, Status.PAUSED, Status.RESTARTING})
 _STATUSES = frozenset(status.value for status in Status)
+_OF_PORTS = frozenset({"expose", "publish"})
+_PASSED_ALREADY = _OF_PORTS | {"before", "since"}
 
 _PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
 _LAST_PORT = 65535
@@ -37,7 +39,8 @@ def select(
     """The containers to show, the newest first.
 
     `limit` (0: none) counts containers in every state, as does a filter on the state. `others` are
-    the tests of the filters `ancestor`, `network` and `publish`.
+    the tests of the filters `ancestor`, `expose`, `network` and `publish`; of the two of ports, one
+    that matches is enough.
     """
     found = sorted(records, key=lambda record: record.created_ns, reverse=True)
     _check(filters)
@@ -68,13 +71,14 @@ def _check(filters: Filters) -> None:
 
 
 def _between(found: list[ContainerRecord], filters: Filters) -> list[ContainerRecord]:
-    for value in filters.get("before", []):
-        limit = _one(found, value).created_ns
-        found = [record for record in found if record.created_ns < limit]
-    for value in filters.get("since", []):
-        limit = _one(found, value).created_ns
-        found = [record for record in found if record.created_ns > limit]
-    return found
+    ends = [_one(found, value).created_ns for value in filters.get("before", [])]
+    begins = [_one(found, value).created_ns for value in filters.get("since", [])]
+    return [
+        record
+        for record in found
+        if all(record.created_ns < end for end in ends)
+        and all(record.created_ns > begin for begin in begins)
+    ]
 
 
 def _one(found: Sequence[ContainerRecord], value: str) -> ContainerRecord:
@@ -88,18 +92,27 @@ def _one(found: Sequence[ContainerRecord], value: str) -> ContainerRecord:
 
 
 def _matches(record: ContainerRecord, filters: Filters, tests: Mapping[str, Test]) -> bool:
-    for name, values in filters.items():
-        if name in ("before", "since") or not values:
-            continue
-        if name == "label":
-            if not all(_label(record, value) for value in values):
-                return False
-        elif name == "is-task":
-            if boolean_filter(filters, name):
-                return False
-        elif not any(tests[name](record, value) for value in values):
-            return False
-    return True
+    return _has_port(record, filters, tests) and all(
+        _passes(record, name, values, tests)
+        for name, values in filters.items()
+        if values and name not in _PASSED_ALREADY
+    )
+
+
+def _passes(
+    record: ContainerRecord, name: str, values: list[str], tests: Mapping[str, Test]
+) -> bool:
+    if name == "label":
+        return all(_label(record, value) for value in values)
+    if name == "is-task":
+        return not boolean_filter({name: values}, name)
+    return any(tests[name](record, value) for value in values)
+
+
+def _has_port(record: ContainerRecord, filters: Filters, tests: Mapping[str, Test]) -> bool:
+    """A port that one of the two filters is after is enough."""
+    wanted = [(name, value) for name in _OF_PORTS for value in filters.get(name, [])]
+    return not wanted or any(tests[name](record, value) for name, value in wanted)
 
 
 def _label(record: ContainerRecord, value: str) -> bool:
@@ -133,15 +146,6 @@ def ports_of(name: str, value: str) -> tuple[int, int, str]:
     return first, last, found[3] or "tcp"
 
 
-def _exposed(record: ContainerRecord, value: str) -> bool:
-    first, last, protocol = ports_of("expose", value)
-    for port in record.config.ExposedPorts or ():
-        lower, upper, own = ports_of("expose", port)
-        if own == protocol and lower <= last and first <= upper:
-            return True
-    return False
-
-
 def _exited(record: ContainerRecord, value: str) -> bool:
     state = record.state
     ended = state.status in (Status.EXITED, Status.DEAD) and state.finished_ns > 0
@@ -150,9 +154,8 @@ def _exited(record: ContainerRecord, value: str) -> bool:
 
 _TESTS: dict[str, Test] = {
     "exited": _exited,
-    "expose": _exposed,
     "health": lambda record, value: (record.state.health.status.value or "none") == value,
-    "id": lambda record, value: record.id.startswith(value),
+    "id": lambda record, value: bool(value) and record.id.startswith(value),
     "isolation": lambda record, value: True,  # of Windows
     "name": _name,
     "status": lambda record, value: record.state.status.value == value,

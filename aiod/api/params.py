@@ -89,14 +89,14 @@ def filters(query: Mapping[str, str], allowed: frozenset[str]) -> Filters:
     if not text:
         return {}
     try:
-        found = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]])
+        found = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool] | None] | None)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise InvalidParameterError(f"invalid filter: {error}") from None
-    for name in found:
+    for name in found or ():
         if name not in allowed:
             raise InvalidParameterError(f"invalid filter '{name}'")
     # As in dockerd, a value counts by being there, even as `false`.
-    return {name: list(values) for name, values in found.items()}
+    return {name: list(values or ()) for name, values in (found or {}).items()}
 
 
 def boolean_filter(found: Filters, name: str) -> bool | None:
@@ -168,6 +168,8 @@ def decode(data: bytes, kind: type[T]) -> T:
 def _malformed(data: bytes, problem: str) -> str:
     if not data.strip():
         return "invalid JSON: EOF"
+    if "trailing characters" in problem:
+        return "invalid JSON: unexpected content after JSON"
     if "truncated" in problem:
         return "invalid JSON: unexpected EOF"
     if found := re.search(r"\(byte (\d+)\)", problem):

@@ -14,6 +14,7 @@ from aiod.api.files import FileRoutes
 from aiod.api.images import ImageRoutes
 from aiod.api.metrics import MetricsRoutes
 from aiod.api.networks import NetworkRoutes
+from aiod.api.nothing import NothingRoutes
 from aiod.api.registry import RegistryRoutes
 from aiod.api.routing import Route
 from aiod.api.services import Services
@@ -46,5 +47,6 @@ def all_routes(services: Services) -> list[Route]:
         EventRoutes(services),
         MetricsRoutes(services),
         UpkeepRoutes(services),
+        NothingRoutes(),
     )
     return [*(route for part in parts for route in part.routes()), *absent.routes()]

@@ -20,6 +20,7 @@ from aiod.api.hostinfo import HostInfo, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.config import RegistrySettings
+from aiod.images.registry.proxies import masked
 from aiod.native import initprogram
 from aiod.networks import model
 from aiod.store.records import Status
@@ -35,6 +36,7 @@ _NO_CACHE = {
 _INDEX = "https://index.docker.io/v1/"  # by which clients know Docker Hub's credentials
 _LOOPBACK = "127.0.0.0/8"
 _DRIVERS = {"overlay": "overlay2"}
+_PROXIES = {"HttpProxy": "http_proxy", "HttpsProxy": "https_proxy", "NoProxy": "no_proxy"}
 LOG_DRIVERS = ("json-file", "local", "none")
 
 
@@ -154,10 +156,12 @@ def _machine(host: HostInfo) -> dict[str, object]:
         "MemTotal": host.memory,
         "Name": host.name,
         "IPv4Forwarding": host.ipv4_forwarding,
-        "HttpProxy": "",
-        "HttpsProxy": "",
-        "NoProxy": "",
+        **{field: masked(_environment(name)) for field, name in _PROXIES.items()},
     }
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(name) or os.environ.get(name.upper()) or ""
 
 
 def _engine(host: HostInfo) -> dict[str, object]:

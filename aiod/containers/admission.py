@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from typing import NoReturn
 
 import msgspec
 
@@ -54,6 +55,12 @@ _HARMLESS = {
     "UsernsMode": ("", "host"), "Isolation": ("", "default"),
     "Runtime": ("", "aiod"), "Cgroup": ("",),
 }  # fmt: skip
+# In dockerd's words, where there is nothing that could be supported.
+_IMPOSSIBLE = {
+    "CgroupnsMode": "invalid cgroup namespace mode: {}",
+    "UsernsMode": "invalid user namespace mode: {}",
+    "Isolation": "invalid isolation '{}': linux only supports 'default'",
+}
 
 
 def check_name(name: str) -> None:
@@ -92,10 +99,10 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
         # Go's clients send zero values for what was not asked for.
         if value == getattr(default, name) or (not value and name not in _HARMLESS):
             continue
-        raise UnsupportedError(f"HostConfig.{field.encode_name} is not supported by aiod yet")
+        _refuse(field.encode_name, value)
     sharing.check(config, host)
     _check_init(host)
-    limits.check(host, os.cpu_count() or 1)
+    limits.check(host, os.cpu_count() or 1, resources.memory_nodes())
     resources.check(host)
     security.check(host.SecurityOpt or ())
     _check_log(host.LogConfig)
@@ -110,6 +117,27 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
     joining.check_mode(config, host)
     for settings in (networking.EndpointsConfig or {}).values():
         joining.check_form(settings)
+
+
+def _refuse(name: str, value: object) -> NoReturn:
+    if name in _IMPOSSIBLE:
+        raise InvalidParameterError(f"HostConfig.{name}: {_IMPOSSIBLE[name].format(value)}")
+    if name == "Runtime":
+        raise InvalidParameterError(
+            f"HostConfig.Runtime: unknown or invalid runtime name: {value}; there is but 'aiod'"
+        )
+    if name == "StorageOpt" and isinstance(value, dict):
+        _refuse_storage(value)
+    raise UnsupportedError(f"HostConfig.{name} is not supported by aiod yet")
+
+
+def _refuse_storage(options: dict[str, str]) -> NoReturn:
+    for name in options:
+        if name.lower() != "size":
+            raise InvalidParameterError(f"HostConfig.StorageOpt: Unknown option {name}")
+    raise UnsupportedError(
+        "HostConfig.StorageOpt: --storage-opt size is not supported: aiod sets no project quotas"
+    )
 
 
 def check_exec(config: ExecConfig) -> None:
@@ -177,7 +205,8 @@ def check_restart_policy(host: HostConfig) -> None:
             f"invalid restart policy: unknown policy '{policy.Name}'; "
             f"use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
-    if policy.MaximumRetryCount and policy.Name != "on-failure":
+    # Without a name there is no policy, whatever the count: so wrote clients of old.
+    if policy.MaximumRetryCount and policy.Name not in ("", "on-failure"):
         raise InvalidParameterError(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
         )

@@ -28,6 +28,7 @@ from aiod.errors import InvalidParameterError, NotFoundError
 from aiod.images.model import ImageRecord
 from aiod.images.service import ImageService
 from aiod.networks import links
+from aiod.networks.model import NONE
 from aiod.networks.service import NetworkService
 from aiod.store.containers import ContainerRepository
 from aiod.store.models import (
@@ -111,11 +112,11 @@ class Creator:
             )
 
     def _with_targets(self, host: HostConfig, mode: str) -> HostConfig:
-        """With the ids of what it links to on the default network.
+        """With the ids of what it links to on the default network; without one all must be there.
 
         Raises InvalidParameterError: "not found" would be said of the image by clients.
         """
-        if not host.Links or mode != networks.DEFAULT:
+        if not host.Links or mode not in (networks.DEFAULT, NONE):
             return host
         found = []
         for link in map(links.parse, host.Links):
@@ -126,7 +127,7 @@ class Creator:
                     f"could not get container for {link.target}: {error.message}"
                 ) from None
             found.append(f"{target}:{link.alias}")
-        return msgspec.structs.replace(host, Links=found)
+        return msgspec.structs.replace(host, Links=found) if mode == networks.DEFAULT else host
 
     def _by_id(self, mode: str) -> str:
         """The mode, another container's name in it being its id, as far as there is such a one."""

@@ -16,15 +16,16 @@ _NUMBER = re.compile(r"[0-9]{1,6}\Z")
 _SCORES = (-1000, 1000)
 
 
-def check(host: HostConfig, cpus: int, *, update: bool = False) -> None:
-    """Raise InvalidParameterError for what cannot be; `cpus` is how many the machine has.
+def check(host: HostConfig, cpus: int, nodes: int, *, update: bool = False) -> None:
+    """Raise InvalidParameterError for what cannot be.
 
-    An `update` may say a part of what is there.
+    `cpus` and memory `nodes` are how many the machine has. An `update` may say a part of what is
+    there.
     """
     _check_memory(host, update=update)
     _check_cpu(host, cpus)
-    _check_cpuset("cpus", host.CpusetCpus, cpus)
-    _check_cpuset("mems", host.CpusetMems, None)
+    _check_cpuset("cpus", "CPUs", host.CpusetCpus, cpus)
+    _check_cpuset("mems", "memory nodes", host.CpusetMems, nodes)
     if host.ShmSize < 0:
         raise InvalidParameterError("SHM size can not be less than 0")
     if not _SCORES[0] <= host.OomScoreAdj <= _SCORES[1]:
@@ -76,7 +77,7 @@ def _check_cpu(host: HostConfig, cpus: int) -> None:
         )
 
 
-def _check_cpuset(kind: str, text: str, available: int | None) -> None:
+def _check_cpuset(kind: str, things: str, text: str, available: int) -> None:
     """The list format of cpuset(7): `0-2,5`."""
     if not text:
         return
@@ -90,9 +91,10 @@ def _check_cpuset(kind: str, text: str, available: int | None) -> None:
                 f"Invalid value {text} for cpuset {kind}: invalid format: {part}"
             )
         last = max(last, numbers[1])
-    if available is not None and last >= available:
+    if last >= available:
+        there = f"0-{available - 1}" if available > 1 else "0"
         raise InvalidParameterError(
-            f"Requested CPUs are not available - requested {text}, available: 0-{available - 1}"
+            f"Requested {things} are not available - requested {text}, available: {there}"
         )
 
 

@@ -40,6 +40,6 @@ def merged(asked: ContainerConfig, image: RunConfig) -> ContainerConfig:
 def command_of(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:
     """`Path` and `Args`. Raises InvalidParameterError if there is none."""
     words = [*(config.entrypoint or ()), *(config.command or ())]
-    if not words or not words[0]:
+    if not words:
         raise InvalidParameterError("no command specified")
     return words[0], tuple(words[1:])

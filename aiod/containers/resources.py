@@ -5,6 +5,7 @@ Owns the conversion and dockerd's words of what a kernel cannot do; must not kno
 
 import os
 from functools import cache
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +15,10 @@ from aiod.native import spec
 from aiod.native.cgroups import Layout, detect_layout
 from aiod.store.models import HostConfig, ThrottleDevice, WeightDevice
 
+_NODES = Path("/sys/devices/system/node/online")
+_THROTTLES = (
+    "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps",
+)  # fmt: skip
 _PERIOD = 100_000
 _DISCARDED = "or the cgroup is not mounted. {} discarded."
 
@@ -29,8 +34,19 @@ def is_unified() -> bool:
     return not layout().v1
 
 
+@cache
+def memory_nodes() -> int:
+    """How many the machine has: one more than the last, by sysfs's list of them."""
+    try:
+        listed = _NODES.read_text().strip()
+    except OSError:  # a kernel without NUMA
+        return 1
+    return int(listed.replace("-", ",").rpartition(",")[2] or 0) + 1
+
+
 def check(host: HostConfig) -> None:
     """Raise InvalidParameterError, in dockerd's words, for impossible values."""
+    _check_rates(host)
     weights = [host.BlkioWeight, *(entry.Weight for entry in host.BlkioWeightDevice or ())]
     if any(weight and not 10 <= weight <= 1000 for weight in weights):
         raise InvalidParameterError("Range of blkio weight is from 10 to 1000")
@@ -40,6 +56,13 @@ def check(host: HostConfig) -> None:
             f"Invalid value: {swappiness}, valid memory swappiness range is 0-100"
         )
     devices.check(host)
+
+
+def _check_rates(host: HostConfig) -> None:
+    for name in _THROTTLES:
+        for entry in getattr(host, name) or ():
+            if entry.Rate < 0:
+                raise InvalidParameterError(f"{name}: a rate cannot be negative: {entry.Rate}")
 
 
 def possible(host: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:

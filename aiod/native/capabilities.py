@@ -120,6 +120,6 @@ def _checked(option: str, names: Iterable[str] | None) -> set[str]:
         if full != "ALL" and not full.startswith("CAP_"):
             full = f"CAP_{full}"
         if full != "ALL" and full not in NUMBERS:
-            raise ValueError(f'invalid {option}: unknown capability: "{name}"')
+            raise ValueError(f'invalid {option}: unknown capability: "{full}"')
         found.add(full)
     return found

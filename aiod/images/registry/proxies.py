@@ -7,6 +7,7 @@ if wanted. This machine itself is never reached through a proxy.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 
 from yarl import URL
@@ -23,6 +24,12 @@ def proxy_for(url: URL, environment: Mapping[str, str]) -> URL | None:
     if any(_matches(entry.strip(), host, url.port) for entry in excepted.split(",")):
         return None
     return URL(text if "://" in text else f"http://{text}")
+
+
+def masked(text: str) -> str:
+    """A proxy without who uses it and with what password, as dockerd shows it."""
+    url = re.sub(r"(?<=://)[^/@]*@", "xxxxx:xxxxx@", text)
+    return url if "://" in text else re.sub(r"\A[^/@]*@", "xxxxx:xxxxx@", url)
 
 
 def is_loopback(host: str) -> bool:
