@@ -4,11 +4,14 @@
 Must not know how anything else is done.
 """
 
+import time
+
 import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
 from aiod.api.routing import Call, Route
+from aiod.images.selection import moment
 
 _PLUGIN_FILTERS = frozenset({"capability", "enabled"})
 _CACHE_FILTERS = frozenset(
@@ -39,7 +42,8 @@ class NothingRoutes:
 
     async def _prune(self, call: Call) -> web.StreamResponse:
         query = call.query()
-        params.filters(query, _CACHE_FILTERS)
+        for value in params.filters(query, _CACHE_FILTERS).get("until", []):
+            moment(value, time.time_ns())
         for name in ("keep-storage", "reserved-space", "max-used-space", "min-free-space"):
             params.integer(query, name)
         return replies.json(BuildPruneReply(None, 0))

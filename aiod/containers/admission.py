@@ -102,7 +102,7 @@ def check(config: ContainerConfig, host: HostConfig, networking: NetworkingConfi
         _refuse(field.encode_name, value)
     sharing.check(config, host)
     _check_init(host)
-    limits.check(host, os.cpu_count() or 1, resources.memory_nodes())
+    limits.check(host, os.cpu_count() or 1, resources.MEMORY_NODES)
     resources.check(host)
     security.check(host.SecurityOpt or ())
     _check_log(host.LogConfig)

@@ -15,11 +15,22 @@ from aiod.native import spec
 from aiod.native.cgroups import Layout, detect_layout
 from aiod.store.models import HostConfig, ThrottleDevice, WeightDevice
 
-_NODES = Path("/sys/devices/system/node/online")
 _THROTTLES = (
     "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps",
 )  # fmt: skip
 _PERIOD = 100_000
+
+
+def _memory_nodes() -> int:
+    """One more than the last, by sysfs's list of them."""
+    try:
+        listed = Path("/sys/devices/system/node/online").read_text().strip()
+    except OSError:  # a kernel without NUMA
+        return 1
+    return int(listed.replace("-", ",").rpartition(",")[2] or 0) + 1
+
+
+MEMORY_NODES = _memory_nodes()  # of the machine; they do not change while it runs
 _DISCARDED = "or the cgroup is not mounted. {} discarded."
 
 
@@ -32,16 +43,6 @@ def layout() -> Layout:
 def is_unified() -> bool:
     """Whether version 2 alone is there, where Docker's defaults are others."""
     return not layout().v1
-
-
-@cache
-def memory_nodes() -> int:
-    """How many the machine has: one more than the last, by sysfs's list of them."""
-    try:
-        listed = _NODES.read_text().strip()
-    except OSError:  # a kernel without NUMA
-        return 1
-    return int(listed.replace("-", ",").rpartition(",")[2] or 0) + 1
 
 
 def check(host: HostConfig) -> None:

@@ -114,7 +114,7 @@ def check(asked: HostConfig) -> tuple[HostConfig, tuple[str, ...]]:
     Raises InvalidParameterError, and UnsupportedError for what only a create can set.
     """
     _refuse_what_create_sets(asked)
-    limits.check(asked, os.cpu_count() or 1, resources.memory_nodes(), update=True)
+    limits.check(asked, os.cpu_count() or 1, resources.MEMORY_NODES, update=True)
     resources.check(asked)
     if asked.RestartPolicy.Name:
         check_restart_policy(asked)

@@ -1,6 +1,7 @@
 """Published ports: from another host, from the machine, from containers; and their conflicts."""
 
 import hashlib
+import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,6 +90,28 @@ def test_exposed_ports_are_published_when_all_are_asked_for(ground: Playground) 
     assert ask(ground.neighbour, ground.machine.ip4, int(bound(ground, box, "80/tcp")[0][1])).name
     udp = int(bound(ground, box, "81/udp")[0][1])
     assert ask(ground.neighbour, ground.machine.ip4, udp, UDP).name == "udp"
+
+
+def test_lists_find_the_ports_that_containers_have(ground: Playground) -> None:
+    """Those of the image and of the container alike, while it runs; one filter's are enough."""
+    box = ground.published(network=ground.network(), p8019="80/tcp")
+    other = ground.run("bridge", ExposedPorts={"81/tcp": {}, "53/udp": {}})
+
+    def found(**filters: list[str]) -> list[str]:
+        rows = ground.api.call("GET", "/containers/json", all="1", filters=json.dumps(filters))
+        here = {box.id: "box", other.id: "other"}
+        return sorted(here[row["Id"]] for row in rows if row["Id"] in here)
+
+    assert found(expose=["80"]) == ["box"]
+    assert found(expose=["79-81/tcp"]) == ["box", "other"]
+    assert found(expose=["53/udp", "9/tcp"]) == ["other"]
+    assert found(expose=["53"]) == []
+    assert found(publish=["8019"]) == ["box"]
+    assert found(publish=["80"]) == []
+    assert found(publish=["8019"], expose=["81"]) == ["box", "other"]
+    ground.api.call("POST", f"/containers/{other.id}/kill")
+    ground.api.wait(other.id)
+    assert found(expose=["81"]) == []
 
 
 def test_ranges(ground: Playground) -> None:
