@@ -227,6 +227,14 @@ def test_the_differences(boxes: tuple[Box, Box]) -> None:
     assert (ours["/etc/passwd"], ours["/etc"]) == (2, 0) == (theirs["/etc/passwd"], theirs["/etc"])
 
 
+def test_one_that_wrote_nothing_differs_in_nothing(engine: Engine) -> None:
+    with engine.api() as api:
+        made = api.run("true")
+        api.wait(made)
+        assert not api.call("GET", f"/containers/{made}/changes")
+        api.remove(made)
+
+
 def test_the_root_is_exported_without_mounts(boxes: tuple[Box, Box]) -> None:
     found = []
     for box in boxes:

@@ -24,7 +24,10 @@ class ChangedPath:
 def told(differences: Iterable[Difference]) -> list[ChangedPath]:
     """In order of the path's bytes, with the directories above what has changed."""
     found = {"/" + os.fsdecode(one.path): one.kind for one in differences}
-    found = {path: kind for path, kind in found.items() if not _is_engines(path, kind)}
+    engines = {path for path, kind in found.items() if _is_engines(path, kind)}
+    # A directory that only those files were made in is no more a change than they are.
+    made_in = {os.path.dirname(path) for path in engines}
+    found = {path: kind for path, kind in found.items() if path not in engines | made_in}
     for path in list(found):
         for above in _above(path):
             found.setdefault(above, Kind.CHANGED)
