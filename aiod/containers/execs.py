@@ -251,6 +251,8 @@ class Execs:
             found = await asyncio.to_thread(self._read, container_id, record.id)
             if record.status == "created" and found is not None:
                 await self._running(record, found.pid, found.start_time)
+                # Who was told of its end before that could not record it.
+                found = await asyncio.to_thread(self._read, container_id, record.id)
             if found is not None and found.exit_code is not None:
                 await self._ended(record.id, found.exit_code)
             elif over or (found is None and not proc.is_same(record.pid, record.pid_start)):

@@ -55,7 +55,11 @@ class Stopper:
             raise ConflictError(
                 f"cannot kill container: {reference}: container {entry.record.id} is not running"
             )
-        await self._ledger.decide(entry, lambda record: _signalled(record, number))
+        try:
+            await self._ledger.decide(entry, lambda record: _signalled(record, number))
+        except IllegalMoveError:  # it has ended meanwhile, and may be about to start again
+            await self.kill(entry, number, reference)
+            return
         proc.send_signal(state.pid, state.pid_start, number)
         if number == signal.SIGKILL:
             await self._thaw(entry)

@@ -2,7 +2,8 @@
 
 Started by a daemon as `python -m aiod.shim.zygote FD`, FD being one end of a SEQPACKET socket
 pair. A request is the directory of a shim, with the answer's socket in SCM_RIGHTS; the answer
-comes from the shim itself. Ends at the end of file of its socket.
+comes from the shim itself. Ends at the end of file of its socket, and is killed with its daemon:
+the next one finds no start that is still to come.
 
 Owns the placement in the shims' cgroup and what each process does after its fork; the forks are
 C (`template.c`), so that the template writes to none of its pages: a page that it changed after
@@ -35,6 +36,9 @@ def serve(control: socket.socket) -> None:
     is left to the one that starts threads.
     """
     born = ffi.new("struct aiod_born *")
+    error = lib.aiod_template_end_with_parent()  # no request comes before it is said to be ready
+    if error < 0:
+        raise OSError(-error, f"die with the daemon: {os.strerror(-error)}")
     control.send(READY)
     role = lib.aiod_template_serve(control.fileno(), 0, born)
     if role == lib.AIOD_TEMPLATE_PLACE:

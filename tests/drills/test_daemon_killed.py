@@ -1,11 +1,14 @@
 """SIGKILL of the daemon, wherever it hurts; containers must not notice."""
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,7 +65,24 @@ def finish(daemon: AiodDaemon) -> None:
         assert api.containers() == []
     leaks.assert_none(daemon)
     assert daemon.stop() == 0
-    eventually(daemon.processes, lambda found: not found, 15)
+    eventually(daemon.processes, lambda found: not found)
+
+
+@contextlib.contextmanager
+def under_way(daemon: AiodDaemon, method: str, path: str) -> Iterator[None]:
+    """A call whose answer may never come."""
+
+    def call() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException), daemon.api() as api:
+            api.send(method, path)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_there_are_crash_points_in_every_verb() -> None:
@@ -87,14 +107,13 @@ def test_fifty_running_containers(daemon: AiodDaemon) -> None:
     daemon.restart()
     with daemon.api() as api:
         for number in range(1, 9):
+            assert api.wait(witnesses[number].container) == number
             state = api.state(witnesses[number].container)
             assert (state["Status"], state["ExitCode"]) == ("exited", number)
-            assert api.wait(witnesses[number].container) == number
             assert counted(api.logs(witnesses[number].container)) > 0
         for witness in witnesses[9:11]:
-            assert api.state(witness.container)["ExitCode"] == 137
-        for witness in [witnesses[0], *witnesses[11:]]:
-            witness.assert_undisturbed(api)
+            assert api.wait(witness.container) == 137
+        Witness.assert_all_undisturbed(api, [witnesses[0], *witnesses[11:]])
     finish(daemon)
 
 
@@ -151,15 +170,19 @@ class Aftermath:
     def assert_settled(self, api: Api) -> None:
         """Everything is as the rules say, however often recovery was interrupted."""
         self.running.assert_undisturbed(api)
-        assert api.state(self.ended.container)["ExitCode"] == 9
-        assert api.state(self.killed.container)["ExitCode"] == 137
+        assert api.wait(self.ended.container) == 9
+        assert api.wait(self.killed.container) == 137
         lost = api.state(self.lost.container)
         assert (lost["Status"], lost["ExitCode"]) == ("exited", 137)
         assert lost["Error"]
         assert not self.lost.init.alive()
-        names = [container["Id"] for container in api.containers()]
-        assert self.passing.container not in names
-        again = eventually(lambda: api.state(self.restarting.container), lambda s: s["Running"])
+        eventually(
+            lambda: [container["Id"] for container in api.containers()],
+            lambda there: self.passing.container not in there,
+        )
+        again = eventually(
+            lambda: api.state(self.restarting.container), lambda s: s["Status"] == "running"
+        )
         assert again["Pid"] != self.restarting.init.pid
         api.start(self.created)
         assert api.wait(self.created) == 4
@@ -270,6 +293,8 @@ def test_with_execs_and_attaches_open(daemon: AiodDaemon) -> None:
         reader = Witness.of(api, daemon, cat)
         execs = [_start_exec(api, witness.container, 11 + number) for number in range(3)]
         inits = [_exec_identity(api, one) for one in execs]
+    for number, init in enumerate(inits):
+        eventually(Path(f"/proc/{init.pid}/root/ready-{11 + number}").exists, bool)
     with contextlib.ExitStack() as clients:
         attached = clients.enter_context(daemon.spawn("attach", "--sig-proxy=false", cat))
         assert attached.stdin is not None
@@ -292,16 +317,12 @@ def test_with_execs_and_attaches_open(daemon: AiodDaemon) -> None:
     with daemon.api() as api:
         witness.assert_undisturbed(api)
         assert reader.init.alive()
-        first = api.call("GET", f"/exec/{execs[0]}/json")
-        assert (first["Running"], first["ExitCode"]) == (False, 11)
+        assert exec_code(api, execs[0]) == 11
         for number in (1, 2):
             now = api.call("GET", f"/exec/{execs[number]}/json")
             assert (now["Running"], now["Pid"]) == (True, inits[number].pid)
         os.kill(inits[1].pid, signal.SIGUSR1)
-        ended = eventually(
-            lambda: api.call("GET", f"/exec/{execs[1]}/json"), lambda one: not one["Running"]
-        )
-        assert ended["ExitCode"] == 12
+        assert exec_code(api, execs[1]) == 12
     with daemon.spawn("attach", "--sig-proxy=false", cat) as again:
         assert again.stdin is not None
         assert again.stdout is not None
@@ -315,10 +336,17 @@ def test_with_execs_and_attaches_open(daemon: AiodDaemon) -> None:
 
 
 def _start_exec(api: Api, container: str, code: int) -> str:
-    command = ["sh", "-c", f"trap 'exit {code}' USR1; while :; do sleep 0.1; done"]
+    script = f"trap 'exit {code}' USR1; touch /ready-{code}; while :; do sleep 0.1; done"
+    command = ["sh", "-c", script]
     created = api.call("POST", f"/containers/{container}/exec", {"Cmd": command})
     api.call("POST", f"/exec/{created['Id']}/start", {"Detach": True})
     return str(created["Id"])
+
+
+def exec_code(api: Api, one: str) -> int:
+    """Its exit code, once it has ended."""
+    ended = eventually(lambda: api.call("GET", f"/exec/{one}/json"), lambda it: not it["Running"])
+    return int(ended["ExitCode"])
 
 
 def _exec_identity(api: Api, one: str) -> Identity:
@@ -334,6 +362,7 @@ def test_events_have_no_gap(daemon: AiodDaemon) -> None:
     witness.end()
     daemon.restart()
     with daemon.api() as api:
+        assert api.wait(witness.container) == 17
         api.remove(witness.container)
     # The docker command cuts a duration, such as `0s`, to whole seconds.
     until = f"{time.time():.9f}"

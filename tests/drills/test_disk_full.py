@@ -77,7 +77,7 @@ def test_recovery_on_a_full_disk(small: AiodDaemon) -> None:
     filler = fill(small.paths.root)
     ending.end()
     small.restart()
-    assert "database or disk is full" in small.log_tail()
+    eventually(small.log_tail, lambda said: "database or disk is full" in said)
     filler.unlink()
     with small.api() as api:
         assert api.wait(ending.container) == 17

@@ -262,6 +262,7 @@ def test_without_a_daemon(scene: Scene) -> None:
     assert silent(ground.machine, "127.0.0.1", 9001)
     assert silent(ground.neighbour, ground.machine.ip4, 9001)
     scene.restart()
+    ground.api.wait(ended.id)  # its shim may still have been about to tell
     assert ground.machine.rules() == rules
     assert scene.bystander.look_up(ended.name) == []
     again = ground.published(network="near", p9001="80/tcp")
@@ -409,6 +410,8 @@ def test_two_hundred_on_one_network(own_site: Site) -> None:
             wait_gone(init)
         daemon.restart()
         ground.api.close()
+        for name in names:
+            ground.api.wait(name)  # the last of the shims may still have been about to tell
         assert ground.members("crowd") == {}
         ground.assert_as(before)
         start_all()

@@ -1,7 +1,9 @@
 """SIGKILL of a shim, of the template and of an init; damaged files; reused pids; a reboot."""
 
 import contextlib
+import ctypes
 import os
+import select
 import shutil
 import signal
 import sqlite3
@@ -14,13 +16,15 @@ import msgspec
 import pytest
 
 from aiod.shim.protocol import INIT_FILE, SHIM_FILE, InitState, ShimState, read_struct, write_struct
-from tests.drills.test_daemon_killed import finish
+from tests.drills.test_daemon_killed import finish, under_way
 from tests.support import leaks, mounts
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
 from tests.support.http import Json
-from tests.support.processes import Identity, parent, send, wait_gone
+from tests.support.processes import Identity, arguments, parent, send, wait_gone
 from tests.support.witness import Witness, counted, counting_command
+
+_PIDFD_GETFD = 438
 
 
 @pytest.fixture
@@ -60,13 +64,56 @@ def test_shim_killed(daemon: AiodDaemon, daemon_runs: bool) -> None:
     finish(daemon)
 
 
+def template_of(daemon: AiodDaemon) -> Identity:
+    """The process that shims are forked from."""
+    (pid,) = (
+        pid
+        for pid, command in daemon.processes().items()
+        if parent(pid) == daemon.pid and "aiod.shim.zygote" in command
+    )
+    return Identity.of(pid)
+
+
+def has_a_request(template: Identity) -> bool:
+    """Whether there is one that it has not read: its socket is its argument, pidfd_getfd(2)."""
+    words = arguments(template.pid)
+    number = int(words[words.index("aiod.shim.zygote") + 1])
+    pidfd = os.pidfd_open(template.pid)
+    descriptor = ctypes.CDLL(None).syscall(_PIDFD_GETFD, pidfd, number, 0)
+    os.close(pidfd)
+    assert descriptor >= 0
+    try:
+        return bool(select.select([descriptor], [], [], 0)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_no_start_comes_later_than_its_daemon(daemon: AiodDaemon) -> None:
+    """A template that has not come to a request when its daemon dies never does."""
+    with daemon.api() as api:
+        bystander = Witness.start(api, daemon)
+        late = api.create(Image="base", Cmd=counting_command())
+    template = template_of(daemon)
+    send(template, signal.SIGSTOP)
+    with under_way(daemon, "POST", f"/containers/{late}/start"):
+        eventually(lambda: has_a_request(template), bool)
+        daemon.sigkill()
+    wait_gone(template)
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.state(late)["Status"] == "created"
+        bystander.assert_undisturbed(api)
+        Witness.start(api, daemon).assert_undisturbed(api)
+        api.start(late)
+    finish(daemon)
+
+
 def test_template_killed(daemon: AiodDaemon) -> None:
     with daemon.api() as api:
         witness = Witness.start(api, daemon)
-        for template in [pid for pid in daemon.processes() if parent(pid) == daemon.pid]:
-            process = Identity.of(template)
-            send(process)
-            wait_gone(process)
+        template = template_of(daemon)
+        send(template)
+        wait_gone(template)
         witness.assert_undisturbed(api)
         Witness.start(api, daemon).assert_undisturbed(api)
         witness.assert_undisturbed(api)
@@ -217,7 +264,7 @@ def test_reboot(daemon: AiodDaemon, innocent: subprocess.Popen[bytes]) -> None:
         assert state["ExitCode"] in (137, 255)
         assert state["Error"]
         assert counted(api.logs(plain.container)) > 0
-        eventually(lambda: api.state(always.container)["Running"], bool)
+        eventually(lambda: api.state(always.container)["Status"], lambda s: s == "running")
         assert not api.state(stopped.container)["Running"]
         assert passing.container not in [row["Id"] for row in api.containers()]
         assert last_events(daemon, passing.container)[-2:] == ["die", "destroy"]

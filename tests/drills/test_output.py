@@ -4,11 +4,10 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.drills.test_daemon_killed import finish
+from tests.drills.test_daemon_killed import ENDLESS, assert_numbered, finish
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
 from tests.support.hijacked import Hijack
@@ -70,14 +69,15 @@ def test_a_reader_that_does_not_read_holds_nothing_up(
 
 def test_a_reader_that_is_killed_takes_nothing_along(daemon: AiodDaemon) -> None:
     with daemon.api() as api:
-        container = api.run(*COMMAND)
+        container = api.run(*ENDLESS)
         for verb in (["logs", "-f"], ["attach", "--sig-proxy=false"]):
             with daemon.spawn(*verb, container) as reader:
                 assert reader.stdout is not None
                 reader.stdout.read(1000)
                 send(Identity.of(reader.pid), signal.SIGKILL)
+        daemon.docker("exec", container, "touch", "/enough")
         assert api.wait(container) == 0
-        assert numbers(api.logs(container)) == list(range(1, LINES + 1))
+        assert assert_numbered(api.logs(container)) > 0
     finish(daemon)
 
 
@@ -98,8 +98,11 @@ def test_slow_readers_of_a_log_cost_no_memory(daemon: AiodDaemon) -> None:
             assert api.wait(made) == 0  # however slowly anybody reads
             for reader in readers:
                 assert len(reader.recv(1024)) > 0
-            grown = [pss_kib(pid) - size for pid, size in zip(pids, before, strict=True)
-                     if Path(f"/proc/{pid}").exists()]  # fmt: skip
+            grown = []
+            for pid, size in zip(pids, before, strict=True):
+                with contextlib.suppress(ProcessLookupError):  # of the shim: its work is done
+                    grown.append(pss_kib(pid) - size)
+            assert grown
             assert all(size < 32 << 10 for size in grown), grown
         api.remove(made)
 

@@ -47,8 +47,8 @@ class Disk:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.place)], check=True)
 
     def unmount(self) -> None:
-        """And wait until no mount namespace has it any more."""
-        subprocess.run(["umount", str(self.place)], check=True)
+        """Once those who die with the daemon are gone, and from every mount namespace."""
+        eventually(lambda: subprocess.run(["umount", str(self.place)]).returncode, lambda e: e == 0)
         eventually(self._loops, lambda found: not found)
 
     def _loops(self) -> bytes:

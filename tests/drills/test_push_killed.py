@@ -109,7 +109,7 @@ def test_a_client_that_goes_away_ends_the_push(daemon: AiodDaemon) -> None:
         with daemon.spawn("push", name) as client:
             assert client.stdout is not None
             assert client.stdout.readline().startswith(b"The push refers to repository")
-            assert _in_flight(daemon) == 2
+            eventually(lambda: _in_flight(daemon), lambda number: number == 2)  # and the push
             client.kill()
         eventually(lambda: _in_flight(daemon), lambda number: number == 1)  # this question
     with daemon.api() as api:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aiod.shim.protocol import EXIT_FILE
 from aiod.tasks.recovery import TABLE
 from tests.drills.test_daemon_killed import finish
 from tests.drills.test_others_killed import reboot
@@ -146,6 +147,7 @@ def it_ended_meanwhile(daemon: AiodDaemon) -> None:
         victim = Witness.start(api, daemon)
     daemon.sigkill()
     victim.end()
+    eventually((daemon.paths.shim(victim.container) / EXIT_FILE).exists, bool)
     daemon.restart()
     assert_decided(daemon, victim.container, "it ended meanwhile")
     with daemon.api() as api:

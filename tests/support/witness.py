@@ -5,6 +5,7 @@ It counts on its standard output; signal USR1 ends it with a code chosen beforeh
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,16 +59,35 @@ class Witness:
 
     def assert_undisturbed(self, api: Api) -> None:
         """Same pid, still running, still counting, log whole."""
+        self.assert_beyond(api, self.standing(api))
+
+    @staticmethod
+    def assert_all_undisturbed(api: Api, witnesses: Sequence["Witness"]) -> None:
+        """Of many, without waiting for each in turn."""
+        counts = {one.container: one.standing(api) for one in witnesses}
+        for one in witnesses:
+            one.assert_beyond(api, counts[one.container])
+
+    def standing(self, api: Api) -> int:
+        """How far it has counted; it runs as it did at the beginning."""
         state = api.state(self.container)
         assert (state["Status"], state["Pid"]) == ("running", self.init.pid), state
         assert self.init.alive()
         assert self.shim.alive()
-        before = counted(api.logs(self.container))
-        assert before > 0
-        eventually(lambda: counted(api.logs(self.container)), lambda now: now > before)
+        count = counted(api.logs(self.container))
+        assert count > 0
+        return count
+
+    def assert_beyond(self, api: Api, count: int) -> None:
+        """It goes on counting, log whole."""
+        eventually(lambda: counted(api.logs(self.container)), lambda now: now > count)
 
     def end(self, signo: int = signal.SIGUSR1) -> None:
-        """Signal the init from the host and wait until it is gone."""
+        """Signal the init from the host and wait until it is gone.
+
+        Its shim writes the exit down a moment later: a daemon that starts meanwhile shows it as
+        running until then, so ask that one to `wait` before anything else.
+        """
         assert self.init.alive()
         os.kill(self.init.pid, signo)
         wait_gone(self.init)

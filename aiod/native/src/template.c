@@ -73,6 +73,10 @@ static int leave_daemon(struct aiod_born *born) {
     return close_range(REPLY + 1, UINT32_MAX, 0) < 0 ? -errno : 0;
 }
 
+int aiod_template_end_with_parent(void) {
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
+}
+
 static void become_maker(struct aiod_born *born, int end, pid_t shim) {
     /* Whatever it has made goes with it: the shim's child waits for its word. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
