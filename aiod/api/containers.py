@@ -15,6 +15,7 @@ from aiod.api.endpointviews import EndpointViews
 from aiod.api.history import conduct
 from aiod.api.history.replies import CONTAINER, CONTAINERS, shown
 from aiod.api.history.requests import CREATE, Create, Gone, GoneRest
+from aiod.api.inspecting import Inspections
 from aiod.api.listing import FILTERS, Test, ports_of, select
 from aiod.api.render import Renderer, Sizes
 from aiod.api.routing import Call, Route
@@ -69,13 +70,14 @@ class ContainerRoutes:
         self._containers = services.containers
         self._ends = EndpointViews(services.networks)
         self.renderer = Renderer(services.config.paths, self._ends)
+        self._inspections = Inspections(self.renderer, self._ends)
 
     def routes(self) -> list[Route]:
         """The table's part."""
         return [
             Route("POST", "/containers/create", self._create),
-            Route("GET", "/containers/json", self._list),
-            Route("GET", "/containers/{id}/json", self._inspect),
+            Route("GET", "/containers/json", self._list, interruptible=True),
+            Route("GET", "/containers/{id}/json", self._inspect, interruptible=True),
             Route("POST", "/containers/{id}/start", self._start),
             Route("POST", "/containers/{id}/stop", self._stop),
             Route("POST", "/containers/{id}/restart", self._restart),
@@ -149,6 +151,8 @@ class ContainerRoutes:
         record = self._containers.get(call.id)
         sizes = await self._sizes(record) if params.boolean(call.query(), "size") else None
         exec_ids = self._containers.execs.ids(record.id)
+        if sizes is None:
+            return replies.json(self._inspections.answer(record, exec_ids, call.version))
         document = self.renderer.inspect(record, exec_ids, sizes)
         return replies.json(shown(CONTAINER, document, call.version))
 

@@ -92,6 +92,12 @@ class EndpointViews:
             MacAddress=default.MacAddress if default else "",
         )
 
+    def basis(self, record: ContainerRecord) -> tuple[object, ...]:
+        """All that `settings` takes from elsewhere: while it is the same, so are those."""
+        rows = self._networks.endpoints(record.id)
+        known = [self._networks.is_known(row.network_id) for row in rows]
+        return rows, known, self._networks.ends(record.id)
+
     def networks(self, record: ContainerRecord) -> dict[str, Endpoint]:
         """By their names, the first joined first."""
         has = {end.endpoint.network_id: end for end in self._networks.ends(record.id)}

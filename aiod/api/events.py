@@ -6,21 +6,19 @@ Must not know who records events or how they are kept.
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 
 from aiod.api import params, replies
+from aiod.api.eventfilters import FILTERS, Test, passing
 from aiod.api.history import conduct
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.errors import InvalidParameterError
 from aiod.store.records import EventRecord
-
-_FILTERS = frozenset(
-    {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin",
-     "scope", "secret", "service", "type", "volume"}
-)  # fmt: skip
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -60,47 +58,31 @@ def message(event: EventRecord) -> EventMessage:
     )
 
 
-def matches(event: EventRecord, filters: params.Filters) -> bool:
-    """Whether an event passes every filter (values of one filter are alternatives)."""
-    return all(_passes(event, name, values) for name, values in filters.items() if values)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request wants: times in nanoseconds; `left` are the seconds until the end."""
+
+    since: int | None
+    until: int | None
+    left: float | None
+    tests: list[Test]
 
 
-def _passes(event: EventRecord, name: str, values: list[str]) -> bool:
-    if name == "type":
-        return event.type in values
-    if name == "scope":
-        return event.scope in values
-    if name == "event":
-        # `exec_create: sh` is found by `exec_create` as well as by its full text.
-        return event.action in values or event.action.partition(":")[0] in values
-    if name == "label":
-        return all(_has_label(event.attributes, value) for value in values)
-    if name == "image":
-        names = (
-            event.actor_id,
-            event.attributes.get("name", ""),
-            event.attributes.get("image", ""),
+def _asked(call: Call) -> _Asked:
+    query = call.query()
+    since = params.timestamp(query, "since", zero=True)
+    until = params.timestamp(query, "until", zero=True)
+    if until == 0:  # as dockerd has it: everything up to now
+        until = time.time_ns()
+    if since and until and since > until:
+        raise InvalidParameterError(
+            f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})"
         )
-        return any(_image_matches(value, names) for value in values)
-    known = (event.actor_id, event.attributes.get("name", ""))
-    return event.type == name and any(_actor_matches(value, known) for value in values)
-
-
-def _is_made(event: EventRecord) -> bool:
-    return event.type == "image" and event.action == "create"
-
-
-def _has_label(attributes: dict[str, str], wanted: str) -> bool:
-    key, separator, value = wanted.partition("=")
-    return key in attributes and (not separator or attributes[key] == value)
-
-
-def _actor_matches(value: str, known: tuple[str, str]) -> bool:
-    return value in known or (len(value) >= 4 and known[0].startswith(value))
-
-
-def _image_matches(value: str, known: tuple[str, ...]) -> bool:
-    return any(name == value or name.partition(":")[0] == value for name in known if name)
+    tests = passing(params.filters(query, FILTERS))
+    if not conduct.CREATED_TOLD.holds(call.version):
+        tests.append(lambda event: (event.type, event.action) != ("image", "create"))
+    left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
+    return _Asked(since, until, left, tests)
 
 
 class EventRoutes:
@@ -111,30 +93,30 @@ class EventRoutes:
 
     def routes(self) -> list[Route]:
         """The table's part."""
-        return [Route("GET", "/events", self._stream, interruptible=True)]
+        return [Route("GET", "/events", self._answer, interruptible=True)]
 
-    async def _stream(self, call: Call) -> web.StreamResponse:
-        query = call.query()
-        since = params.timestamp(query, "since", zero=True)
-        until = params.timestamp(query, "until", zero=True)
-        if until == 0:  # as dockerd has it: everything up to now
-            until = time.time_ns()
-        if since and until and since > until:
-            raise InvalidParameterError(
-                f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})"
-            )
-        filters = params.filters(query, _FILTERS)
-        created_told = conduct.CREATED_TOLD.holds(call.version)
-        left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
-        async with replies.JsonLines(call, end=b"\n") as lines:
-            try:
-                async with asyncio.timeout(left or None):
-                    # Closed here and now, or a client that left would be counted on.
-                    follow = self._events.follow(since_ns=since, until_ns=until, wait=left != 0.0)
-                    async with contextlib.aclosing(follow) as events:
-                        async for event in events:
-                            if matches(event, filters) and (created_told or not _is_made(event)):
-                                await lines.send(message(event))
-            except TimeoutError:
-                pass  # `until` has come: the regular end of the answer
+    async def _answer(self, call: Call) -> web.StreamResponse:
+        asked = _asked(call)
+        if asked.left == 0.0:
+            return await replies.gathered(call, self._pieces(asked), replies.JSON)
+        async with replies.JsonLines(call) as lines:
+            with contextlib.suppress(TimeoutError):  # `until` has come: the answer's regular end
+                async with (
+                    asyncio.timeout(asked.left),
+                    contextlib.aclosing(self._pieces(asked)) as pieces,
+                ):
+                    async for piece in pieces:
+                        await lines.write(piece)
         return lines.response
+
+    async def _pieces(self, asked: _Asked) -> AsyncGenerator[bytes, None]:
+        """The answer's lines, as many at once as there are."""
+        follow = self._events.pages(
+            since_ns=asked.since, until_ns=asked.until, wait=asked.left != 0.0
+        )
+        # Closed here and now, or a client that left would be counted on.
+        async with contextlib.aclosing(follow) as pages:
+            async for page in pages:
+                found = [message(one) for one in page if all(test(one) for test in asked.tests)]
+                if found:
+                    yield replies.encode_lines(found)

@@ -37,7 +37,7 @@ class ExecRoutes:
             Route("POST", "/containers/{id}/exec", self._create),
             Route("POST", "/exec/{id}/start", self._start, interruptible=True),
             Route("POST", "/exec/{id}/resize", self._resize),
-            Route("GET", "/exec/{id}/json", self._inspect),
+            Route("GET", "/exec/{id}/json", self._inspect, interruptible=True),
         ]
 
     async def _create(self, call: Call) -> web.StreamResponse:

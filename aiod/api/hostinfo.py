@@ -33,10 +33,10 @@ class HostInfo:
     security: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    @property
-    def go_arch(self) -> str:
-        """The architecture in Docker's words."""
-        return _GO_ARCHES.get(self.machine, self.machine)
+
+def go_arch(machine: str) -> str:
+    """An architecture, as uname(2) has it, in Docker's words."""
+    return _GO_ARCHES.get(machine, machine)
 
 
 def host_info(root: Path) -> HostInfo:

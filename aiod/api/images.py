@@ -29,10 +29,10 @@ class ImageRoutes:
     def routes(self) -> list[Route]:
         """The table's part."""
         return [
-            Route("GET", "/images/json", self._list),
+            Route("GET", "/images/json", self._list, interruptible=True),
             Route("POST", "/images/load", self._load),
             Route("POST", "/images/create", self._create, interruptible=True),
-            Route("GET", "/images/{name}/json", self._inspect),
+            Route("GET", "/images/{name}/json", self._inspect, interruptible=True),
             Route("GET", "/images/{name}/history", self._history),
             Route("POST", "/images/{name}/tag", self._tag),
             Route("GET", "/images/get", self._get_many, interruptible=True),

@@ -5,7 +5,7 @@ Must not know any route.
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 
 import msgspec
@@ -17,6 +17,7 @@ from aiod.errors import AiodError
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
+_GATHERED = 1 << 20  # bytes of an answer that are kept until its end is known
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,6 +31,11 @@ class ErrorBody(msgspec.Struct, frozen=True):
 def encode(value: object) -> bytes:
     """JSON of structs, dictionaries and lists."""
     return _encoder.encode(value)
+
+
+def encode_lines(values: Sequence[object]) -> bytes:
+    """Of each its JSON, and a newline."""
+    return _encoder.encode_lines(values)
 
 
 def json(value: object, status: int = 200) -> web.Response:
@@ -76,6 +82,25 @@ async def streamed(
     return response
 
 
+async def gathered(
+    call: Call, pieces: AsyncGenerator[bytes, None], content_type: str
+) -> web.StreamResponse:
+    """An answer of bytes whose end is near: in one piece, or, where it is large, `streamed`."""
+    found = bytearray()
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            found += piece
+            if len(found) > _GATHERED:
+                return await streamed(call, _led_by(bytes(found), pieces), content_type)
+    return web.Response(body=found, content_type=content_type)
+
+
+async def _led_by(first: bytes, others: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for piece in others:
+        yield piece
+
+
 class JsonLines:
     """An answer that goes on: one JSON value per line, each sent at once.
 
@@ -94,7 +119,11 @@ class JsonLines:
 
     async def send(self, value: object) -> None:
         """Send one value; ConnectionResetError when the client is gone."""
-        await self._response.write(encode(value) + self._end)
+        await self.write(encode(value) + self._end)
+
+    async def write(self, lines: bytes) -> None:
+        """Send values that are encoded; ConnectionResetError when the client is gone."""
+        await self._response.write(lines)
 
     @property
     def response(self) -> web.StreamResponse:

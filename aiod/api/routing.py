@@ -7,16 +7,17 @@ A path pattern names its variable parts `{id}`; `{name}` of an image may contain
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 from aiohttp import web
 
 from aiod.api.versions import Version
 from aiod.errors import NotFoundError
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request on its way to a route: `match` holds the path's variable parts.
 
     `passed_over` are parameters of its query that the version asked for has not.
@@ -26,7 +27,7 @@ class Call:
     version: Version
     route: str
     match: dict[str, str]
-    common_headers: dict[str, str] = field(default_factory=dict)
+    common_headers: dict[str, str] = {}
     passed_over: Set[str] = frozenset()
 
     @property
@@ -59,8 +60,8 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Route:
     """A row of the table.
 
-    `interruptible`: the handler only watches, and is cancelled when its client goes away
-    or the daemon stops. All others change something and run to their end.
+    `interruptible`: the handler only asks or watches, and is cancelled when its client goes
+    away or the daemon stops. All others change something and run to their end.
     """
 
     method: str
@@ -69,8 +70,7 @@ class Route:
     interruptible: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A route, and what the path gave for its variable parts."""
 
     route: Route
@@ -82,16 +82,43 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{name\}", r"(?P<name>.+)", escaped))
 
 
+class _Rows:
+    """The routes of one method and first path segment, by the last one where that is fixed."""
+
+    def __init__(self) -> None:
+        self._by_last: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self._others: list[tuple[re.Pattern[str], Route]] = []
+
+    def add(self, route: Route) -> None:
+        """The next in order."""
+        row = _compile(route.pattern), route
+        last = _last(route.pattern)
+        if "{" in last:
+            self._others.append(row)
+            for rows in self._by_last.values():
+                rows.append(row)
+        elif last in self._by_last:
+            self._by_last[last].append(row)
+        else:
+            self._by_last[last] = [*self._others, row]
+
+    def find(self, path: str) -> Found | None:
+        """The first whose pattern the path is."""
+        for pattern, route in self._by_last.get(_last(path), self._others):
+            if match := pattern.fullmatch(path):
+                return Found(route, match.groupdict())
+        return None
+
+
 class Table:
-    """All routes, found by method and first path segment, then by pattern in given order."""
+    """All routes, found by method and the path's ends, then by pattern in given order."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._rows: dict[tuple[str, str], list[tuple[re.Pattern[str], Route]]] = defaultdict(list)
+        self._rows: dict[tuple[str, str], _Rows] = defaultdict(_Rows)
         self._fixed: dict[tuple[str, str], Route] = {}
         for route in routes:
             if "{" in route.pattern:
-                key = (route.method, _first(route.pattern))
-                self._rows[key].append((_compile(route.pattern), route))
+                self._rows[route.method, _first(route.pattern)].add(route)
             else:
                 self._fixed.setdefault((route.method, route.pattern), route)
 
@@ -100,11 +127,16 @@ class Table:
         fixed = self._fixed.get((method, path))
         if fixed is not None:
             return Found(fixed, {})
-        for pattern, route in self._rows.get((method, _first(path)), ()):
-            if match := pattern.fullmatch(path):
-                return Found(route, match.groupdict())
-        raise NotFoundError("page not found")
+        rows = self._rows.get((method, _first(path)))
+        found = rows.find(path) if rows else None
+        if found is None:
+            raise NotFoundError("page not found")
+        return found
 
 
 def _first(path: str) -> str:
     return path.split("/", 2)[1] if path.startswith("/") else ""
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

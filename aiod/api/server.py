@@ -70,7 +70,7 @@ class ApiServer:
     def __init__(self, routes: Iterable[Route], counters: Counters) -> None:
         self._table = Table(routes)
         self._counters = counters
-        self._watching: set[asyncio.Task[web.StreamResponse]] = set()
+        self._watching: set[asyncio.Task[object]] = set()
         self._changing: set[asyncio.Task[web.StreamResponse]] = set()
         self._stopping = False
         self._server: web.Server | None = None
@@ -103,8 +103,8 @@ class ApiServer:
     async def close(self) -> None:
         """Cancel who only watches, let the others finish in time, cut all connections."""
         self._stopping = True
-        for task in self._watching:
-            task.cancel()
+        for watching in self._watching:
+            watching.cancel()
         pending = self._watching | self._changing
         if pending:
             await asyncio.wait(pending, timeout=FINISH_TIMEOUT)
@@ -119,7 +119,7 @@ class ApiServer:
         route = "unknown"
         status = 499  # the client went away before an answer
         try:
-            await _allow_body(request)
+            _allow_body(request)
             try:
                 target = versions.split(request.path)
                 found = self._table.find(request.method, target.path)
@@ -151,18 +151,30 @@ class ApiServer:
         pattern = found.route.pattern
         passed_over = parameters.unknown(f"{found.route.method} {pattern}", version)
         call = Call(request, version, pattern, found.match, self._headers, passed_over)
-        task = asyncio.ensure_future(_guarded(found.route.handler(call), request))
-        owned = self._watching if found.route.interruptible else self._changing
-        owned.add(task)
-        task.add_done_callback(functools.partial(_ended, owned))
-        if not found.route.interruptible:
-            return await asyncio.shield(task)
+        answer = _guarded(found.route.handler(call), request)
+        if found.route.interruptible:
+            return await self._watch(request, answer)
+        task = asyncio.ensure_future(answer)
+        self._changing.add(task)
+        task.add_done_callback(functools.partial(_ended, self._changing))
+        return await asyncio.shield(task)
+
+    async def _watch(
+        self, request: web.BaseRequest, answer: Awaitable[web.StreamResponse]
+    ) -> web.StreamResponse:
+        """In the request's own task: one more would cost as much as many an answer."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._watching.add(task)
         try:
-            return await task
+            return await answer
         except asyncio.CancelledError:
-            if self._stopping and not _being_cancelled():
-                raise UnavailableError("the daemon is shutting down") from None
-            raise
+            if not self._stopping or _is_gone(request):
+                raise
+            task.uncancel()
+            raise _interrupted(request) from None
+        finally:
+            self._watching.discard(task)
 
 
 def _ended(
@@ -174,12 +186,21 @@ def _ended(
         task.exception()
 
 
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _is_gone(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
-async def _allow_body(request: web.BaseRequest) -> None:
+def _interrupted(request: web.BaseRequest) -> Exception:
+    """What ends a watcher because the daemon does. An answer that has begun is cut, so that
+    nobody takes it for the whole."""
+    if not request.writer.output_size:
+        return UnavailableError("the daemon is shutting down")
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError("the daemon is shutting down")
+
+
+def _allow_body(request: web.BaseRequest) -> None:
     # RFC 9110, 10.1.1: curl waits a second for this before it sends a large body.
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

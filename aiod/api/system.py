@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 
 import aiod
 from aiod.api import replies, versions
 from aiod.api.history.replies import INFO, shown
-from aiod.api.hostinfo import HostInfo, host_info
+from aiod.api.hostinfo import HostInfo, go_arch, host_info
 from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.config import RegistrySettings
@@ -40,51 +41,55 @@ _PROXIES = {"HttpProxy": "http_proxy", "HttpsProxy": "https_proxy", "NoProxy": "
 LOG_DRIVERS = ("json-file", "local", "none")
 
 
+def version_reply() -> dict[str, object]:
+    """The answer of version, which is the same for as long as the daemon runs."""
+    machine = os.uname()
+    arch = go_arch(machine.machine)
+    details = {
+        "ApiVersion": versions.text(versions.LATEST),
+        "Arch": arch,
+        "Experimental": "false",
+        "KernelVersion": machine.release,
+        "MinAPIVersion": versions.text(versions.OLDEST),
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    return {
+        "Platform": {"Name": "aiod"},
+        "Components": [{"Name": "Engine", "Version": aiod.__version__, "Details": details}],
+        "Version": aiod.__version__,
+        "ApiVersion": versions.text(versions.LATEST),
+        "MinAPIVersion": versions.text(versions.OLDEST),
+        "GitCommit": "",
+        "GoVersion": f"none (Python {platform.python_version()})",
+        "Os": "linux",
+        "Arch": arch,
+        "KernelVersion": machine.release,
+        "BuildTime": "",
+    }
+
+
 class SystemRoutes:
     """`/_ping`, `/version`, `/info`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._of_version = msgspec.Raw(replies.encode(version_reply()))
 
     def routes(self) -> list[Route]:
         """The table's part."""
         return [
-            Route("GET", "/_ping", self._ping),
-            Route("HEAD", "/_ping", self._ping),
-            Route("GET", "/version", self._version),
-            Route("GET", "/info", self._info),
+            Route("GET", "/_ping", self._ping, interruptible=True),
+            Route("HEAD", "/_ping", self._ping, interruptible=True),
+            Route("GET", "/version", self._version, interruptible=True),
+            Route("GET", "/info", self._info, interruptible=True),
         ]
 
     async def _ping(self, call: Call) -> web.StreamResponse:
         return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=_NO_CACHE)
 
     async def _version(self, call: Call) -> web.StreamResponse:
-        host = await asyncio.to_thread(host_info, self._services.config.paths.root)
-        details = {
-            "ApiVersion": versions.text(versions.LATEST),
-            "Arch": host.go_arch,
-            "Experimental": "false",
-            "KernelVersion": host.kernel,
-            "MinAPIVersion": versions.text(versions.OLDEST),
-            "Os": "linux",
-            "PythonVersion": platform.python_version(),
-        }
-        engine = {"Name": "Engine", "Version": aiod.__version__, "Details": details}
-        return replies.json(
-            {
-                "Platform": {"Name": "aiod"},
-                "Components": [engine],
-                "Version": aiod.__version__,
-                "ApiVersion": versions.text(versions.LATEST),
-                "MinAPIVersion": versions.text(versions.OLDEST),
-                "GitCommit": "",
-                "GoVersion": f"none (Python {platform.python_version()})",
-                "Os": "linux",
-                "Arch": host.go_arch,
-                "KernelVersion": host.kernel,
-                "BuildTime": "",
-            }
-        )
+        return replies.json(self._of_version)
 
     async def _info(self, call: Call) -> web.StreamResponse:
         return replies.json(shown(INFO, await self._known(), call.version))

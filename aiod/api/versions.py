@@ -3,8 +3,9 @@
 Sans-I/O; must not know the routes.
 """
 
+import functools
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiod.errors import InvalidParameterError
 
@@ -22,8 +23,7 @@ def text(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A path without its prefix, and the version it asks for, as it says it (empty: none)."""
 
     asked: str
@@ -36,6 +36,7 @@ def split(path: str) -> Target:
     return Target("", path) if found is None else Target(found[1], path[found.end() :])
 
 
+@functools.lru_cache(64)
 def chosen(asked: str) -> Version:
     """The version that is meant, the latest for none; InvalidParameterError out of range.
 

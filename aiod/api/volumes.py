@@ -79,10 +79,10 @@ class VolumeRoutes:
     def routes(self) -> list[Route]:
         """The table's part."""
         return [
-            Route("GET", "/volumes", self._list),
+            Route("GET", "/volumes", self._list, interruptible=True),
             Route("POST", "/volumes/create", self._create),
             Route("POST", "/volumes/prune", self._prune),
-            Route("GET", "/volumes/{name}", self._inspect),
+            Route("GET", "/volumes/{name}", self._inspect, interruptible=True),
             Route("PUT", "/volumes/{name}", self._update),
             Route("DELETE", "/volumes/{name}", self._remove),
         ]

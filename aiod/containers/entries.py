@@ -4,6 +4,7 @@ Owns look-up by id, name and prefix; must not know how a container is run.
 """
 
 import asyncio
+import bisect
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -129,16 +130,19 @@ class Directory:
     def __init__(self) -> None:
         self.by_id: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
+        self._ids: list[str] = []  # in order, for the beginnings of ids
 
     def add(self, record: ContainerRecord) -> Entry:
         """Take a record in."""
         entry = self.by_id[record.id] = Entry(record)
         self._names[record.name] = record.id
+        bisect.insort(self._ids, record.id)
         return entry
 
     def drop(self, record: ContainerRecord) -> None:
         """Forget a container."""
-        self.by_id.pop(record.id, None)
+        if self.by_id.pop(record.id, None) is not None:
+            del self._ids[bisect.bisect_left(self._ids, record.id)]
         self._names.pop(record.name, None)
 
     def rename(self, old: str, record: ContainerRecord) -> None:
@@ -152,9 +156,10 @@ class Directory:
         exact = self.by_id.get(wanted) or self.by_id.get(self._names.get(wanted, ""))
         if exact is not None:
             return exact
-        found = [entry for id_, entry in self.by_id.items() if wanted and id_.startswith(wanted)]
+        place = bisect.bisect_left(self._ids, wanted)
+        found = [id_ for id_ in self._ids[place : place + 2] if wanted and id_.startswith(wanted)]
         if len(found) > 1:
             raise InvalidParameterError(f"multiple IDs found with provided prefix: {reference}")
         if not found:
             raise NotFoundError(f"No such container: {reference}")
-        return found[0]
+        return self.by_id[found[0]]

@@ -15,6 +15,7 @@ from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers import admission
 from aiod.containers.entries import Directory, Entry
+from aiod.containers.execrecords import ExecRecords
 from aiod.containers.execview import ExecInspect, inspected
 from aiod.containers.happenings import exec_event
 from aiod.containers.joining import resize
@@ -57,7 +58,7 @@ class Execs:
         self._events = events
         self._directory = directory
         self._lifecycle = lifecycle
-        self._records: dict[str, ExecRecord] = {}
+        self._records = ExecRecords()
         self._starting: set[str] = set()
         self._ending: dict[str, asyncio.Event] = {}
         self._ready: dict[str, asyncio.Event] = {}
@@ -66,26 +67,20 @@ class Execs:
 
     async def load(self) -> None:
         """Take up what is on record."""
-        self._records = {found.id: found for found in await self._repository.load_all()}
-        for found in sorted(self._records.values(), key=lambda found: found.created_ns):
+        loaded = sorted(await self._repository.load_all(), key=lambda found: found.created_ns)
+        self._records = ExecRecords(loaded)
+        for found in loaded:
             if found.status == "exited":
                 self._ended_ids.setdefault(found.container_id, deque()).append(found.id)
 
     def ids(self, container_id: str) -> list[str]:
         """The execs that have not ended."""
-        return [
-            found.id
-            for found in self._records.values()
-            if found.container_id == container_id and found.status != "exited"
-        ]
+        return [found.id for found in self._records.of(container_id) if found.status != "exited"]
 
     def probes(self, container_id: str) -> list[ExecRecord]:
         """The probes of a container that run."""
-        return [
-            found
-            for found in self._records.values()
-            if found.probe and found.container_id == container_id and found.status == "running"
-        ]
+        found = self._records.of(container_id)
+        return [one for one in found if one.probe and one.status == "running"]
 
     async def create(self, reference: str, config: ExecConfig, *, probe: bool = False) -> str:
         """Prepare an exec; a `probe` is of the container's health.
@@ -97,7 +92,7 @@ class Execs:
         _check_running(entry)
         made = ExecRecord(admission.new_id(), entry.record.id, config, time.time_ns(), probe=probe)
         await self._repository.put(made, (exec_event(entry.record, made, "exec_create"),))
-        self._records[made.id] = made
+        self._records.put(made)
         return made.id
 
     async def start(
@@ -201,7 +196,7 @@ class Execs:
     async def _put(self, record: ExecRecord, action: str) -> None:
         owner = self._directory.find(record.container_id).record
         await self._repository.put(record, (exec_event(owner, record, action),))
-        self._records[record.id] = record
+        self._records.put(record)
         if ready := self._ready.pop(record.id, None):
             ready.set()
         if record.status == "exited":
@@ -218,15 +213,13 @@ class Execs:
         ended.append(record.id)
         while len(ended) > _KEPT:
             oldest = ended.popleft()
-            self._records.pop(oldest, None)
+            self._records.drop(oldest)
             await self._repository.delete(oldest)
 
     def forget(self, container_id: str) -> None:
         """The container is gone, and with it what was on record."""
         self._ended_ids.pop(container_id, None)
-        gone = [found.id for found in self._records.values() if found.container_id == container_id]
-        for exec_id in gone:
-            del self._records[exec_id]
+        for exec_id in self._records.forget(container_id):
             self._ready.pop(exec_id, None)
             self._tell_ended(exec_id)
 
@@ -245,7 +238,7 @@ class Execs:
 
         One whose file does not say how it ended, though it has, gets the code of a SIGKILL.
         """
-        for record in [r for r in self._records.values() if r.container_id == container_id]:
+        for record in self._records.of(container_id):
             if record.status == "exited" or record.id in self._starting:
                 continue
             found = await asyncio.to_thread(self._read, container_id, record.id)

@@ -68,7 +68,17 @@ class EventLog:
     async def follow(
         self, *, since_ns: int | None, until_ns: int | None, wait: bool
     ) -> AsyncGenerator[EventRecord, None]:
-        """Past events from `since_ns` on, and with `wait` those to come.
+        """As `pages`, one by one."""
+        pages = self.pages(since_ns=since_ns, until_ns=until_ns, wait=wait)
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                for event in page:
+                    yield event
+
+    async def pages(
+        self, *, since_ns: int | None, until_ns: int | None, wait: bool
+    ) -> AsyncGenerator[list[EventRecord], None]:
+        """Past events from `since_ns` on, and with `wait` those to come, some at a time.
 
         Without `since_ns` only those to come, or, with an `until_ns` that is over, all before
         it. One undecodable row hides no other.
@@ -87,8 +97,8 @@ class EventLog:
                     rows = await self._rows(begin, end, after, _PAGE)
                     found, after = _readable(rows), int(str(rows[-1][0])) if rows else after
                     more = bool(rows)
-                for event in found:
-                    yield event
+                if found:
+                    yield found
                 if more:
                     continue
                 if not wait or (until_ns is not None and time.time_ns() > until_ns):

@@ -3,6 +3,7 @@
 Pure functions; must not know what the times are of.
 """
 
+import functools
 from datetime import UTC, datetime
 
 ZERO = "0001-01-01T00:00:00Z"
@@ -17,7 +18,7 @@ def rfc3339(nanoseconds: int) -> str:
     if nanoseconds == 0:
         return ZERO
     seconds, rest = divmod(nanoseconds, _SECOND)
-    moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    moment = _moment(seconds)
     fraction = f"{rest:09d}".rstrip("0")
     return f"{moment}.{fraction}Z" if fraction else f"{moment}Z"
 
@@ -25,7 +26,12 @@ def rfc3339(nanoseconds: int) -> str:
 def rfc3339_fixed(nanoseconds: int) -> str:
     """RFC 3339 with always nine decimals, as in front of log lines."""
     seconds, rest = divmod(nanoseconds, _SECOND)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
+    return f"{_moment(seconds)}.{rest:09d}Z"
+
+
+@functools.lru_cache(1024)
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def span(nanoseconds: int) -> str:
