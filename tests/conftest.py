@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import hostnet, leaks, watched
 from tests.support.daemon import AiodDaemon
@@ -19,6 +20,12 @@ from tests.support.playground import Site, aiod_on_its_own
 _SCRATCH = pytest.StashKey[Path]()
 _LEAKED = pytest.StashKey[list[str]]()
 _numbers = count(1)
+
+# How long an example takes says what else the machine does: it is no failure.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

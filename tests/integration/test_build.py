@@ -249,8 +249,8 @@ def await_text(client: socket.socket, text: bytes) -> None:
 
 
 def test_a_client_that_leaves_ends_its_build(daemon: AiodDaemon) -> None:
-    client = begin(daemon, context("FROM base\nRUN echo under way && sleep 1000"))
-    await_text(client, b"under way")
+    client = begin(daemon, context("FROM base\nRUN echo $((40+2)) && sleep 1000"))
+    await_text(client, b"42\\n")
     client.close()
     with daemon.api() as api:
         eventually(api.containers, lambda rows: rows == [])
@@ -259,8 +259,8 @@ def test_a_client_that_leaves_ends_its_build(daemon: AiodDaemon) -> None:
 
 
 def test_nothing_is_left_of_a_build_whose_daemon_was_killed(daemon: AiodDaemon) -> None:
-    client = begin(daemon, context("FROM base\nRUN echo under way && sleep 1000"))
-    await_text(client, b"under way")
+    client = begin(daemon, context("FROM base\nRUN echo $((40+2)) && sleep 1000"))
+    await_text(client, b"42\\n")
     daemon.sigkill()
     client.close()
     daemon.restart()

@@ -109,6 +109,9 @@ def test_ports(cli: Aiod, aiod_site: Site) -> None:
     row = cli.ok("ps", "--filter", f"name={box}").splitlines()[1]
     assert "0.0.0.0:18080->80/tcp, [::]:18080->80/tcp" in row
     assert "7000/tcp" in row
+    cli.ok(
+        "exec", box, "sh", "-c", "until wget -q -O /dev/null http://127.0.0.1; do sleep 0.05; done"
+    )
     url = f"http://{aiod_site.machine.ip4}:18080/index.html"
     assert aiod_site.neighbour.run("curl", "-sf", "--max-time", "20", url) == "by the port\n"
 

@@ -204,7 +204,7 @@ def test_killed_client_ends_what_reads_from_it_and_leaves_nothing(cli: Aiod) -> 
 
 def test_killed_client_leaves_a_container_that_goes_by_itself(cli: Aiod) -> None:
     name = cli.name()
-    script = "echo ready; trap 'exit 0' USR1; while :; do sleep 0.1; done"
+    script = "trap 'exit 0' USR1; echo ready; while :; do sleep 0.1; done"
     with cli.spawned("run", "--rm", *NONE, "--name", name, "base", "sh", "-c", script) as child:
         read_until(child, b"ready")
         child.kill()

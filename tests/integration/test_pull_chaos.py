@@ -1,5 +1,6 @@
 """Pulls over a network and from a server that misbehave: complete and verified, or refused."""
 
+import asyncio
 import hashlib
 import random
 from collections import Counter
@@ -16,7 +17,8 @@ from tests.support.chaos import Chaos
 from tests.support.pulling import Uploader, digest_of, image_service, left_behind, pull
 from tests.support.registry import Registry
 
-PULLS = 200
+PULLS = 120
+CLIENTS = 4
 FILES = [random.Random(n).randbytes(150_000 + n) for n in range(4)]
 LAYERS = [rootfs.tar([rootfs.Entry(f"file{n}", data)]) for n, data in enumerate(FILES)]
 HASTY = RegistrySettings(
@@ -43,30 +45,45 @@ def check_complete(images: ImageService, root: Path, name: str) -> None:
         assert (tree / f"file{number}").read_bytes() == FILES[number]
 
 
-async def test_complete_and_verified_or_refused(registry: Registry, tmp_path: Path) -> None:
-    root, base = tmp_path / "i", random.SystemRandom().randrange(1 << 32)
-    outcomes: Counter[str] = Counter()
-    with Chaos(registry.port, base) as chaos:
-        name = f"{chaos.address}/x:1"
+async def one_pull(images: ImageService, root: Path, name: str) -> str:
+    """Pull and remove again: how it ended."""
+    try:
+        await pull(images, name)
+    except AiodError as error:
+        print(error.message)
+        assert await images.list({}) == []
+        return "refused"
+    check_complete(images, root, name)
+    await images.delete(name)
+    return "complete"
+
+
+async def some_pulls(registry: Registry, root: Path, seeds: range) -> tuple[list[str], set[str]]:
+    """The outcomes of pulls one after another, and the mischiefs that they met."""
+    outcomes = []
+    with Chaos(registry.port, 0) as chaos:
         async with image_service(root, HASTY) as images:
-            for seed in range(base, base + PULLS):
-                print("seed", seed)
+            for seed in seeds:
                 chaos.reseed(seed)
-                try:
-                    await pull(images, name)
-                except AiodError as error:
-                    print(error.message)
-                    outcomes["refused"] += 1
-                    assert await images.list({}) == []
-                else:
-                    outcomes["complete"] += 1
-                    check_complete(images, root, name)
-                    await images.delete(name)
+                outcomes.append(await one_pull(images, root, f"{chaos.address}/x:1"))
+                print("seed", seed, outcomes[-1])
                 assert left_behind(root) == set()
-    print(outcomes, chaos.told)
+    return outcomes, set(chaos.told)
+
+
+async def test_complete_and_verified_or_refused(registry: Registry, tmp_path: Path) -> None:
+    """Several clients at once, each with a storage of its own: most of the time is waiting."""
+    base = random.SystemRandom().randrange(1 << 32)
+    share = PULLS // CLIENTS
+    found = await asyncio.gather(*(
+        some_pulls(registry, tmp_path / str(n), range(base + n * share, base + (n + 1) * share))
+        for n in range(CLIENTS)
+    ))  # fmt: skip
+    outcomes = Counter(outcome for told, _ in found for outcome in told)
+    print(outcomes)
     assert outcomes["complete"] > PULLS // 4
     assert outcomes["refused"] > 0
-    assert len(chaos.told) > 10
+    assert len(set.union(*(met for _, met in found))) > 10
 
 
 SINGLE = ("cut", "reset", "stall", "429", "500", "503", "refuse", "truncate", "rangeless")

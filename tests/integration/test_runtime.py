@@ -462,7 +462,7 @@ def test_directory_root_without_overlay(box: Box, lower: Path) -> None:
 def unified() -> Iterator[Path]:
     for top in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")):
         if (top / "cgroup.controllers").exists():
-            directory = top / "aiod-test-birthplace"
+            directory = top / f"aiod-test-birthplace-{os.getpid()}"
             directory.mkdir()
             yield directory
             directory.rmdir()
@@ -518,7 +518,7 @@ def test_version_2_of_cgroups_inside(unified: Path, box: Box, private: bool) -> 
     output = finish(task, read, write).output
     os.close(read)
     (own,) = [line for line in output.splitlines() if line.startswith("0::")]
-    assert own == ("0::/" if private else "0::/aiod-test-birthplace")
+    assert own == ("0::/" if private else f"0::/{unified.name}")
     assert "/sys/fs/cgroup/cgroup.procs" in output
     assert output.endswith("refused\n")
     assert os.listdir(unified).count("x") == 0

@@ -14,7 +14,7 @@ from tests.support.binaries import require
 from tests.support.daemon import AiodDaemon
 from tests.support.http import Api
 from tests.support.notify import NotifySocket
-from tests.support.processes import Identity, wait_gone
+from tests.support.processes import Identity, read_proc, wait_gone
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it starts daemons")
 
@@ -118,9 +118,9 @@ def test_no_child_takes_the_variables_for_its_own(passed: PassedSocket) -> None:
     with passed.api() as api:
         api.start(api.create(Image="base", Cmd=["sleep", "1000"]))
     for pid in passed.processes():
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-        assert b"LISTEN_FDS=" not in environment
-        assert b"NOTIFY_SOCKET=" not in environment
+        environment = read_proc(pid, "environ")  # nothing of one that has ended meanwhile
+        assert "LISTEN_FDS=" not in environment
+        assert "NOTIFY_SOCKET=" not in environment
 
 
 def test_systemd_starts_it_at_the_first_request(new_daemon: AiodDaemon) -> None:

@@ -16,7 +16,6 @@ from aiod.containers.logformats import FORMATS, LogEntry
 from aiod.containers.options import LogOptions
 from aiod.shim.proto.aiod.shim.v1 import KillRequest, StateRequest
 from tests.support.containers import extract
-from tests.support.engine import eventually
 from tests.support.shims import Made, Shims, shims_in
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
@@ -53,6 +52,16 @@ async def read(made: Made, driver: str = "json-file", options: LogOptions = ALL)
     return [entry async for entry in logs.read(made.log, options, ended, driver)]
 
 
+async def logged(made: Made, lines: int, driver: str) -> None:
+    """Until so many lines are in the log."""
+    follow = LogOptions(stdout=True, stderr=True, follow=True)
+    async with asyncio.timeout(30):
+        entries = logs.read(made.log, follow, asyncio.Event(), driver)
+        for _ in range(lines):
+            await anext(entries)
+        await entries.aclose()
+
+
 async def printed(shims: Shims, script: str, **log: object) -> list[LogEntry]:
     """What is in the log of a container that ran `script`."""
     made = await shims.make("sh", "-c", script, log=log)
@@ -62,8 +71,15 @@ async def printed(shims: Shims, script: str, **log: object) -> list[LogEntry]:
 
 @pytest.mark.parametrize("driver", FORMATS)
 async def test_lines_streams_and_a_last_line_without_end(shims: Shims, driver: str) -> None:
-    script = "echo one; sleep 0.05; echo two >&2; sleep 0.05; echo; printf three"
-    found = await printed(shims, script, driver=driver)
+    script = "echo one; read x; echo two >&2; read x; echo; printf three"
+    made = await shims.make("sh", "-c", script, open_stdin=True, log={"driver": driver})
+    attached = await made.client.attach("", stdin=True, stdout=False, stderr=False)
+    for lines in (1, 2):  # of two pipes nobody says which was written to first
+        await logged(made, lines, driver)
+        await attached.write(b"\n")
+    assert (await made.exit()).exit_code == 0
+    await attached.close()
+    found = await read(made, driver)
     assert [(e.stream, e.data) for e in found] == [
         (1, b"one\n"), (2, b"two\n"), (1, b"\n"), (1, b"three")
     ]  # fmt: skip
@@ -112,36 +128,48 @@ def made_logs(shims: Shims) -> list[Path]:
 
 @pytest.mark.parametrize("driver", FORMATS)
 async def test_follow_while_it_rotates(shims: Shims, driver: str) -> None:
-    """At a pace at which a reader that looks ten times in a second can follow three files."""
+    """At the reader's pace, which is never more than three files behind."""
     script = (
         "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); "
-        "[ $((i % 20)) = 0 ] && sleep 0.05; done; exit 0"
+        "[ $((i % 50)) = 0 ] && read x; done; exit 0"
     )
     limits = {"driver": driver, "max_size": 2500, "max_file": 4}
-    made = await shims.make("sh", "-c", script, log=limits)
+    made = await shims.make("sh", "-c", script, open_stdin=True, log=limits)
+    attached = await made.client.attach("", stdin=True, stdout=False, stderr=False)
     follow = LogOptions(stdout=True, stderr=True, follow=True)
     ended = asyncio.Event()
     found: list[bytes] = []
 
     async def reader() -> None:
-        found.extend([e.data async for e in logs.read(made.log, follow, ended, driver)])
+        async for entry in logs.read(made.log, follow, ended, driver):
+            found.append(entry.data)
+            if len(found) % 50 == 0:
+                await attached.write(b"\n")
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as both:
         both.create_task(reader())
         await made.exit()
         ended.set()
+    await attached.close()
     assert found == [b"line %d\n" % n for n in range(400)]
     assert (made.directory / "log.3").exists()
 
 
 @pytest.mark.parametrize("driver", FORMATS)
 async def test_a_full_disk_blocks_no_container(shims: Shims, small_disk: Path, driver: str) -> None:
-    script = "trap 'echo again; exit 5' USR1; i=0; "
-    script += "while [ $i -lt 4000 ]; do echo line number $i; i=$((i+1)); done; touch /done; "
+    script = "trap 'echo again; exit 5' USR1; i=0; read x; "
+    script += "while [ $i -lt 4000 ]; do echo line number $i; i=$((i+1)); done; "
     script += "while :; do sleep 0.05; done"
     log = {"driver": driver, "path": str(small_disk / "log")}
-    made = await shims.make("sh", "-c", script, log=log)
-    await asyncio.to_thread(eventually, (made.directory / "upper/done").exists, bool)
+    made = await shims.make("sh", "-c", script, open_stdin=True, log=log)
+    attached = await made.client.attach("", stdin=True, stdout=True, stderr=False)
+    await attached.write(b"\n")
+    seen = b""
+    async for chunk in attached:  # which is told what the log was told before
+        seen += chunk.data
+        if seen.endswith(b"\nline number 3999\n"):
+            break
+    await attached.close()
     state = await made.stub.state(StateRequest())
     assert state.log_lost_bytes > 0
     first, rest = FORMATS[driver].split((small_disk / "log").read_bytes())

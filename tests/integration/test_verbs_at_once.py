@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -200,15 +201,23 @@ def test_waits_end_with_the_removal(aiod: Engine, condition: str) -> None:
             assert json.loads(answer.read())["StatusCode"] == 137
 
 
-def test_wait_for_a_container_with_a_policy(aiod: Engine) -> None:
-    """It ends with the first exit, though the container will run again; as dockerd's does."""
+def test_wait_for_a_container_with_a_policy(aiod: Engine, tmp_path: Path) -> None:
+    """It ends with the first exit, though the container runs again; as dockerd's does."""
+    script = (
+        "mkdir /first || { until [ -e /gate/second ]; do sleep 0.05; done; exit 8; }; "
+        "until [ -e /gate/first ]; do sleep 0.05; done; exit 9"
+    )
+    policy = {"Name": "on-failure", "MaximumRetryCount": 1}
     with aiod.api() as api:
-        host = {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 2}}
-        container = api.run("sh", "-c", "sleep 0.2; exit 9", HostConfig=host)
-        assert api.wait(container) == 9
-        assert api.inspect(container)["RestartCount"] < 2
+        host = {"RestartPolicy": policy, "Binds": [f"{tmp_path}:/gate:ro"]}
+        container = api.run("sh", "-c", script, HostConfig=host)
+        with waiting(aiod, container, "not-running") as answer:
+            (tmp_path / "first").touch()
+            assert json.loads(answer.read())["StatusCode"] == 9
+        (tmp_path / "second").touch()
         eventually(lambda: api.state(container)["Status"], lambda now: now == "exited")
-        assert api.inspect(container)["RestartCount"] == 2
+        assert api.inspect(container)["RestartCount"] == 1
+        assert api.state(container)["ExitCode"] == 8
         api.remove(container)
 
 

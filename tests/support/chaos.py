@@ -1,7 +1,8 @@
 """An HTTP proxy in front of a registry that does what bad networks and servers do.
 
-Runs in a thread of its own. Every answer meets one mischief, chosen by a seeded generator;
-`told` counts them. Must not know what the client makes of it.
+Runs in a thread of its own. Every answer meets one mischief, chosen by the seed and the answer's
+number, whatever is answered beside it; `told` counts them. Must not know what the client makes
+of it.
 """
 
 import asyncio
@@ -34,7 +35,8 @@ class Chaos:
 
     def __init__(self, upstream: int, seed: int, weights: Mapping[str, int] = MISCHIEF) -> None:
         self._upstream = upstream
-        self._random = random.Random(seed)
+        self._seed = seed
+        self._number = 0
         self._weights = weights
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -52,7 +54,7 @@ class Chaos:
 
     def reseed(self, seed: int) -> None:
         """Go on as one that begins with this seed."""
-        self._random.seed(seed)
+        self._seed, self._number = seed, 0
 
     def __enter__(self) -> "Chaos":
         self._thread.start()
@@ -102,7 +104,9 @@ class Chaos:
         if request == _TLS:
             return False
         request += await reader.readuntil(b"\r\n\r\n")
-        mischief = self._random.choices(list(self._weights), list(self._weights.values()))[0]
+        self._number += 1
+        chance = random.Random(f"{self._seed} {self._number}")
+        mischief = chance.choices(list(self._weights), list(self._weights.values()))[0]
         self.told[mischief] += 1
         if mischief in _REFUSALS:
             writer.write(_REFUSALS[mischief])
@@ -113,7 +117,7 @@ class Chaos:
         if mischief == "rangeless":
             request = re.sub(rb"\r\nRange:[^\r]*", b"", request)
         whole = await self._ask(request)
-        return await self._tell(writer, mischief, whole)
+        return await self._tell(writer, mischief, whole, chance)
 
     async def _ask(self, request: bytes) -> bytes:
         """The registry's whole answer; the images here are small."""
@@ -124,8 +128,10 @@ class Chaos:
         finally:
             back.close()
 
-    async def _tell(self, writer: asyncio.StreamWriter, mischief: str, whole: bytes) -> bool:
-        place = self._random.randrange(len(whole)) if whole else 0
+    async def _tell(
+        self, writer: asyncio.StreamWriter, mischief: str, whole: bytes, chance: random.Random
+    ) -> bool:
+        place = chance.randrange(len(whole)) if whole else 0
         if mischief in ("cut", "reset", "stall"):
             writer.write(whole[:place])
             await writer.drain()
@@ -138,18 +144,20 @@ class Chaos:
         if mischief == "wrong":
             whole = (
                 whole[:place]
-                + bytes((whole[place] ^ (1 << self._random.randrange(8)),))
+                + bytes((whole[place] ^ (1 << chance.randrange(8)),))
                 + whole[place + 1 :]
             )
         if mischief in ("truncate", "longer"):
-            whole = self._resized(whole, longer=mischief == "longer")
+            body = whole.partition(b"\r\n\r\n")[2]
+            short = body[: chance.randrange(len(body) + 1)]
+            whole = _resized(whole, body + b"more" if mischief == "longer" else short)
         writer.write(whole)
         await writer.drain()
         return False
 
-    def _resized(self, whole: bytes, *, longer: bool) -> bytes:
-        """Another length, announced as if it were right."""
-        head, _, body = whole.partition(b"\r\n\r\n")
-        body = body + b"more" if longer else body[: self._random.randrange(len(body) + 1)]
-        head = re.sub(rb"\r\nContent-Length: \d+", b"\r\nContent-Length: %d" % len(body), head)
-        return head + b"\r\n\r\n" + body
+
+def _resized(whole: bytes, body: bytes) -> bytes:
+    """Another body, announced as if it were right."""
+    head = whole.partition(b"\r\n\r\n")[0]
+    head = re.sub(rb"\r\nContent-Length: \d+", b"\r\nContent-Length: %d" % len(body), head)
+    return head + b"\r\n\r\n" + body

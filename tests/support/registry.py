@@ -21,7 +21,7 @@ __all__ = ["PASSWORD", "USER", "BasicAuth", "Registry", "TokenAuth"]
 
 # bcrypt of PASSWORD
 _HASH = "$2b$04$CNjg7ou0i87utsmtxT/MJuIhN6zvCAj/nco7gMSPuusdlSWOtYF2O"
-_LISTENING = re.compile(rb"listening on 127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(rb"listening on 127\.0\.0\.1:(\d+)\D")
 
 
 class Auth(Protocol):

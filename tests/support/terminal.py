@@ -69,6 +69,7 @@ class Terminal:
     def hang_up(self) -> None:
         """Close the terminal while the child runs, as a lost connection does."""
         os.close(self._master)
+        self._master = -1  # the number may soon be another's
 
     def close(self) -> None:
         """End the child if it still runs, and close the pty."""
