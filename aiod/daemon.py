@@ -78,8 +78,8 @@ class Daemon:
         self._stack.push_async_callback(server.close)
         self._start_watchdog()
         self._obey_signals()
+        log.info("ready on %s", ", ".join(listener.names))
         self._notifier.ready("ready")
-        log.info("ready on %s", ", ".join(self.config.hosts))
 
     async def _start_services(self) -> Services:
         paths = self.config.paths

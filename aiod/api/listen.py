@@ -35,9 +35,13 @@ class ListenError(Exception):
 
 @dataclass(slots=True)
 class Listener:
-    """Open sockets; `close` takes away the socket files that were made here."""
+    """Open sockets; `close` takes away the socket files that were made here.
+
+    `names` are the configured hosts; where one leaves the port to the kernel, with that port.
+    """
 
     sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     files: list[tuple[Path, int]] = field(default_factory=list)
     servers: list[asyncio.AbstractServer] = field(default_factory=list)
 
@@ -85,14 +89,16 @@ def _open(host: str, config: DaemonConfig, listener: Listener) -> None:
     scheme, separator, rest = host.partition("://")
     if not separator:
         raise ListenError(f"--host {host}: expected unix://, fd:// or tcp://")
+    name = host
     if scheme == "unix":
         _open_unix(Path(rest), listener)
     elif scheme == "fd":
         _open_passed(host, listener)
     elif scheme == "tcp":
-        _open_tcp(host, config, listener)
+        name = _open_tcp(host, config, listener)
     else:
         raise ListenError(f"--host {host}: expected unix://, fd:// or tcp://")
+    listener.names.append(name)
 
 
 def _open_unix(path: Path, listener: Listener) -> None:
@@ -147,7 +153,8 @@ def _open_passed(host: str, listener: Listener) -> None:
     listener.sockets += [(sock, None) for sock in passed]
 
 
-def _open_tcp(host: str, config: DaemonConfig, listener: Listener) -> None:
+def _open_tcp(host: str, config: DaemonConfig, listener: Listener) -> str:
+    """The host with the port that it has."""
     try:
         parts = urlsplit(host)
         name, port = parts.hostname or "127.0.0.1", parts.port
@@ -168,6 +175,7 @@ def _open_tcp(host: str, config: DaemonConfig, listener: Listener) -> None:
         raise ListenError(f"cannot listen on {host}: {error.strerror or error}") from None
     sock.setblocking(False)
     listener.sockets.append((sock, context))
+    return host if port else f"{host.rstrip('/').removesuffix(':0')}:{sock.getsockname()[1]}"
 
 
 def _is_loopback(name: str) -> bool:

@@ -1,6 +1,6 @@
 """The command line and the daemon over TCP: in clear on loopback, and with certificates."""
 
-import socket
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,17 +28,12 @@ class Remote(Aiod):
         return super().environment | {"AIOD_HOST": f"tcp://127.0.0.1:{self.port}"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _serving(daemon: AiodDaemon, *flags: str) -> Remote:
-    port = _free_port()
-    daemon.flags = ["--host", f"tcp://127.0.0.1:{port}", *flags]
+    daemon.flags = ["--host", "tcp://127.0.0.1:0", *flags]
     daemon.start()
-    return Remote(daemon, port)
+    told = re.search(r"ready on .*tcp://127\.0\.0\.1:(\d+)", daemon.log_tail())
+    assert told is not None, daemon.log_tail()
+    return Remote(daemon, int(told[1]))
 
 
 @pytest.fixture

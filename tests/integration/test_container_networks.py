@@ -13,15 +13,25 @@ from tests.support import leaks
 from tests.support.binaries import require
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import Engine, eventually
+from tests.support.netns import Namespace
 from tests.support.processes import Identity, send
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
 
 
 @pytest.fixture
-def box(daemon: AiodDaemon) -> AiodDaemon:
-    daemon.ensure_base()
-    return daemon
+def machine() -> Iterator[Namespace]:
+    """Where every address is free."""
+    with Namespace.made() as made:
+        yield made
+
+
+@pytest.fixture
+def box(machine: Namespace, new_daemon: AiodDaemon) -> AiodDaemon:
+    new_daemon.namespace = machine
+    new_daemon.start()
+    new_daemon.ensure_base()
+    return new_daemon
 
 
 def run(engine: Engine, *words: str) -> str:

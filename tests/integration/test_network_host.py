@@ -115,8 +115,9 @@ def test_a_bridge_has_what_was_asked_and_the_host_forwards(machine: Process) -> 
 def test_who_listened_to_routers_before_the_host_forwarded_still_does() -> None:
     with process() as machine:
         machine.do(lambda: _dummy("uplink"))
-        machine.do(lambda: host.ensure_bridge(BRIDGE))
         accept = sysctl.interface_path("ipv6", "uplink", "accept_ra")
+        machine.do(lambda: sysctl.write(accept, "1"))  # whatever a namespace begins with
+        machine.do(lambda: host.ensure_bridge(BRIDGE))
         assert machine.do(lambda: sysctl.read(accept)) == "2"
 
 

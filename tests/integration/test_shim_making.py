@@ -4,10 +4,11 @@ A FIFO in the place of a file holds the maker still at a chosen step.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,15 @@ from aiod.shim.protocol import ShimState, read_struct
 from aiod.tasks.shim_client import SpawnError
 from tests.support.containers import extract
 from tests.support.engine import eventually
-from tests.support.processes import Identity, command_line, parent, running_pids, send, wait_gone
+from tests.support.processes import (
+    Identity,
+    command_line,
+    parent,
+    read_proc,
+    running_pids,
+    send,
+    wait_gone,
+)
 from tests.support.shims import Shims, shims_in
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
@@ -68,26 +77,32 @@ class Held:
     def shims(self) -> list[Identity]:
         """The one whose parent is none of them, when it is there."""
         found = self.processes()
-        return [Identity.of(pid) for pid in found if parent(pid) not in found]
+        return list(_there(pid for pid in found if parent(pid) not in found))
 
     def children(self) -> list[Identity]:
         """Maker and init, as they come."""
         shims = {shim.pid for shim in self.shims()}
-        return [Identity.of(pid) for pid in self.processes() if parent(pid) in shims]
+        found = _there(pid for pid in self.processes() if parent(pid) in shims)
+        return sorted(found, key=blocked, reverse=True)
+
+
+def _there(pids: Iterable[int]) -> Iterator[Identity]:
+    """Those that have not ended meanwhile."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            yield Identity.of(pid)
 
 
 async def standing(held: Held, inits: int) -> list[Identity]:
-    """The shim's children when all are there: the maker comes first."""
-    found: list[Identity] = await asyncio.to_thread(
-        eventually, held.children, lambda now: len(now) == 1 + inits, 20
+    """The shim's children when all are there: the maker, which is held, comes first."""
+    return await asyncio.to_thread(
+        eventually, held.children, lambda now: len(now) == 1 + inits and blocked(now[0])
     )
-    await asyncio.to_thread(eventually, lambda: blocked(found[0]), bool)
-    return found
 
 
 def blocked(process: Identity) -> bool:
     """Whether it waits for the other side of the FIFO (fifo_open of the kernel)."""
-    return "partner" in Path(f"/proc/{process.pid}/wchan").read_text()
+    return "partner" in read_proc(process.pid, "wchan")
 
 
 async def gone(shims: Shims) -> None:

@@ -136,6 +136,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     manager = Systemd(tmp_path / "systemd.log")
     try:
         manager.wait_started()
+        manager.systemctl("service-watchdogs", "no")  # only where one is meant to bite
         manager.systemctl("start", "aiod.socket", "aiod.service")
         yield manager
     finally:
@@ -168,8 +169,10 @@ def test_whatever_happens_to_the_service_the_container_goes_on(systemd: Systemd)
     undisturbed()  # the request starts it
 
     restarts = int(systemd.show("NRestarts"))
+    systemd.systemctl("service-watchdogs", "yes")
     systemd.systemctl("kill", "--kill-who=main", "--signal=STOP", "aiod.service")
     eventually(lambda: int(systemd.show("NRestarts")), lambda count: count > restarts)
+    systemd.systemctl("service-watchdogs", "no")
     undisturbed()
 
     shim = systemd.run("cat", f"/proc/{init}/cgroup").stdout

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from aiod.config import DaemonConfig, Paths
 from tests.support import hostnet, mounts
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
 from tests.support.processes import (
     Identity,
     command_line,
@@ -95,8 +95,7 @@ class AiodDaemon(Engine):
             send(process)
             wait_gone(process)
         mounts.unmount_all(self.base)
-        resisting = mounts.remove_cgroups(self.cgroup)
-        assert not resisting, resisting
+        eventually(lambda: mounts.remove_cgroups(self.cgroup), lambda resisting: not resisting)
         with self.there():
             hostnet.remove(self.config)
         shutil.rmtree(self.base)

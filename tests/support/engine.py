@@ -6,7 +6,6 @@ its state (that is `daemon` and `dockerd`).
 
 import contextlib
 import os
-import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -19,7 +18,7 @@ from tests.support.binaries import require
 from tests.support.http import Api
 from tests.support.netns import Namespace
 from tests.support.notify import NotifySocket
-from tests.support.processes import Identity, mortal, send
+from tests.support.processes import mortal
 from tests.support.terminal import Terminal
 
 T = TypeVar("T")
@@ -113,14 +112,15 @@ class Engine(ABC):
 
     def destroy(self) -> None:
         """End the daemon and all it left; the last call."""
-        if self.process is not None and self.process.poll() is None:
-            self.remove_containers()
-            try:
-                self.stop()
-            except subprocess.TimeoutExpired:
-                send(Identity.of(self.pid), signal.SIGKILL)
-                self.process.wait()
-        self.clean_up()
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.remove_containers()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.stop()
+        finally:
+            if self.process is not None:
+                self.sigkill()
+            self.clean_up()
 
     def remove_containers(self) -> None:
         """Remove every container by force; one that resists hides no other."""

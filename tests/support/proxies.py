@@ -16,6 +16,7 @@ from aiod.native.network.description import Port
 
 SECONDS = 60.0
 _WORDS = 256
+_given: set[int] = set()
 
 
 class Proxy:
@@ -74,10 +75,16 @@ def server(address: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> socket
 
 
 def free_port(address: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> int:
-    """A port that nobody has, and that is none of those which the kernel gives to clients."""
+    """A port that nobody has, and that is none of those which the kernel gives to clients.
+
+    None is given twice.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     while True:
         number = random.randrange(10000, 32000)
+        if number in _given:
+            continue
+        _given.add(number)
         with socket.socket(family, kind) as probe, contextlib.suppress(OSError):
             probe.bind((address, number))
             return number

@@ -5,6 +5,7 @@ takes it up there, and it can ask for chunks of a certain size at least. Use it 
 of the test.
 """
 
+import asyncio
 import hashlib
 from types import TracebackType
 
@@ -17,6 +18,7 @@ class UploadServer:
     def __init__(self, least: int = 0) -> None:
         self._least = least
         self._session = bytearray()
+        self._taking = asyncio.Lock()
         self._runner: web.AppRunner
         self.blobs: dict[str, bytes] = {}
         self.chunks: list[int] = []
@@ -56,9 +58,10 @@ class UploadServer:
         if request.method == "POST":
             self._session.clear()
             return self._place(202)
-        if request.method == "GET":
-            return self._place(204)
-        return await self._taken(request)
+        async with self._taking:  # what a broken connection still brought is taken first
+            if request.method == "GET":
+                return self._place(204)
+            return await self._taken(request)
 
     async def _taken(self, request: web.Request) -> web.Response:
         begin = request.headers.get("Content-Range", f"{len(self._session)}-").partition("-")[0]
