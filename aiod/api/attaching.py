@@ -14,6 +14,7 @@ from aiod.api.routing import Call, Route
 from aiod.api.services import Services
 from aiod.api.streams import content_type, log_line
 from aiod.api.terminals import Ending, Joint, join
+from aiod.containers.logs import LogEntry
 from aiod.containers.options import AttachOptions, LogOptions
 from aiod.errors import InvalidParameterError
 from aiod.wire.detachkeys import parse
@@ -48,17 +49,15 @@ class StreamRoutes:
         stamped = params.boolean(query, "timestamps")
         record = self._containers.get(call.id)
         tty = record.config.Tty
-        entries = await self._containers.logs(record.id, options)
+        pages = await self._containers.logs(record.id, options)
         response = web.StreamResponse(
             headers={**call.common_headers, "Content-Type": content_type(call.version, tty)}
         )
         await response.prepare(call.request)
-        async with contextlib.aclosing(entries) as lines:
-            async for entry in lines:
-                # The attributes that `labels` and `env` of a log driver would give: none.
-                data = b" " + entry.data if detailed else entry.data
-                time_ns = entry.time_ns if stamped else None
-                await response.write(log_line(entry.stream, data, time_ns, not tty))
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                lines = (_line(entry, detailed, stamped, tty) for entry in page)
+                await response.write(b"".join(lines))
         return response
 
     async def _attach(self, call: Call) -> web.StreamResponse:
@@ -82,6 +81,12 @@ class StreamRoutes:
             if await join(client, process, joint) is Ending.DETACHED:
                 await self._containers.detached(record.id)
         return Hijacked(101 if wants_upgrade(call.request) else 200)
+
+
+def _line(entry: LogEntry, detailed: bool, stamped: bool, tty: bool) -> bytes:
+    # Before it, the attributes that `labels` and `env` of a log driver would give: none.
+    data = b" " + entry.data if detailed else entry.data
+    return log_line(entry.stream, data, entry.time_ns if stamped else None, not tty)
 
 
 def _tail(text: str) -> int | None:

@@ -189,7 +189,11 @@ def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) 
     again = restart.retry(record.host.RestartPolicy, state)
     if again is None:
         return Change(Move.EXIT, tuple(happened), {**fields, "next_restart_ns": 0})
-    fields |= {"next_restart_ns": again.at_ns, "restart_delay_ns": again.delay_ns}
+    fields |= {
+        "next_restart_ns": again.at_ns,
+        "restart_delay_ns": again.delay_ns,
+        "restart_count": state.restart_count + 1,
+    }
     return Change(Move.EXIT_TO_RETRY, tuple(happened), fields)
 
 

@@ -17,7 +17,7 @@ from typing import IO
 
 from aiod.containers.logformats import Format, LogEntry
 
-_BLOCK = 262144
+_BLOCK = 65536  # bytes that a reader has of a file at a time
 
 
 def _identity(file: IO[bytes]) -> tuple[int, int]:

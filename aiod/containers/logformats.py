@@ -8,7 +8,6 @@ import calendar
 import functools
 import os
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -21,8 +20,7 @@ _LOCAL_FIXED, _LOCAL_FRAME = 10, 8
 _LOCAL_KINDS = {(stream, partial) for stream in (1, 2) for partial in (0, 1)}
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """One line, or a part of a long one, with its newline if it has one; `stream` is 1 or 2."""
 
     stream: int
@@ -48,7 +46,14 @@ class _Line(msgspec.Struct, frozen=True):
 
 @functools.lru_cache(maxsize=64)
 def _seconds(text: str) -> int:
-    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    """Whole seconds, in nanoseconds."""
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) * 10**9
+
+
+def _fraction(text: str) -> int:
+    """Nanoseconds of up to nine digits; the shim writes all of them."""
+    digits = text[:-1]
+    return int(digits if len(digits) == 9 else digits.rstrip("Z").ljust(9, "0")[:9])
 
 
 _LINES = msgspec.json.Decoder(_Line)
@@ -58,9 +63,8 @@ def parse_line(line: bytes) -> LogEntry | None:
     """The entry in a line of a json-file log; None for a damaged one."""
     try:
         found = _LINES.decode(line)
-        fraction = found.time[20:].rstrip("Z").ljust(9, "0")[:9]
-        nanoseconds = _seconds(found.time[:19]) * 10**9 + int(fraction)
-        return LogEntry(_STREAMS[found.stream], nanoseconds, found.log.encode())
+        time_ns = _seconds(found.time[:19]) + _fraction(found.time[20:])
+        return LogEntry(_STREAMS[found.stream], time_ns, found.log.encode())
     except (msgspec.MsgspecError, ValueError, KeyError):
         return None
 

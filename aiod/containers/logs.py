@@ -14,7 +14,10 @@ from aiod.containers.logfiles import LogFiles
 from aiod.containers.logformats import FORMATS, LogEntry
 from aiod.containers.options import LogOptions
 
-__all__ = ["LogEntry", "read"]
+__all__ = ["LogEntry", "Page", "read"]
+
+Page = list[LogEntry]
+"""Entries that follow each other, of one block of a file: what a reader has in memory."""
 
 _LOOK_SECONDS = 0.1  # inotify may be exhausted on a host; a look costs one read and one stat
 
@@ -37,10 +40,10 @@ class _Wanted:
 
 async def read(
     path: Path, options: LogOptions, ended: asyncio.Event, driver: str = "json-file"
-) -> AsyncGenerator[LogEntry, None]:
+) -> AsyncGenerator[Page, None]:
     """The entries asked for; with `follow` until `ended` is set and all has been read.
 
-    `driver` is one of `logformats.FORMATS`.
+    Nothing is read ahead of who takes them. `driver` is one of `logformats.FORMATS`.
     """
     wanted = _Wanted(options)
     files = await asyncio.to_thread(
@@ -51,9 +54,8 @@ async def read(
             # Before the look: what came before the end is seen by a look after it.
             last = ended.is_set() or not options.follow or wanted.over()
             entries = await asyncio.to_thread(files.take)
-            for entry in entries or ():
-                if wanted(entry):
-                    yield entry
+            if page := list(filter(wanted, entries or ())):
+                yield page
             if entries is not None:
                 continue
             if last:

@@ -58,10 +58,8 @@ class Looking:
         """Register a wait; it counts from now on."""
         return self._directory.find(reference).wait(condition)
 
-    async def logs(
-        self, reference: str, options: LogOptions
-    ) -> AsyncGenerator[logs.LogEntry, None]:
-        """The log's entries. Raises InvalidParameterError for a driver that cannot be read."""
+    async def logs(self, reference: str, options: LogOptions) -> AsyncGenerator[logs.Page, None]:
+        """The log's entries, a page at a time. Raises InternalError if its driver has none."""
         entry = self._directory.find(reference)
         driver = entry.record.host.LogConfig.Type or "json-file"
         if driver not in FORMATS:

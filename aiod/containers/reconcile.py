@@ -177,12 +177,8 @@ class Reconciler:
         await asyncio.to_thread(self._remnants.sweep_one, entry.record.id, files)
 
     async def _undo_start(self, entry: Entry) -> None:
-        """It did not happen, so it is not counted either."""
-        state = entry.record.state
-        retrying = state.status is Status.RESTARTING
-        count = max(0, state.restart_count - 1) if retrying else state.restart_count
         await self._placer.release(entry.record)
-        await self._ledger.change(entry, Move.UNDO_START, restart_count=count)
+        await self._ledger.change(entry, Move.UNDO_START)
 
     async def _rest(self, entry: Entry) -> None:
         """What is to be done about one that does not run."""

@@ -45,7 +45,10 @@ class Restarter:
 
     async def at_once(self, entry: Entry) -> None:
         """Start one that has ended, now."""
-        await self._ledger.change(entry, Move.RETRY, next_restart_ns=time.time_ns())
+        count = entry.record.state.restart_count + 1
+        await self._ledger.change(
+            entry, Move.RETRY, next_restart_ns=time.time_ns(), restart_count=count
+        )
         self.schedule(entry)
 
     async def _retry(self, entry: Entry) -> None:
@@ -60,7 +63,7 @@ class Restarter:
             if state.status is not Status.RESTARTING or entry.retry is not asyncio.current_task():
                 return
             try:
-                await self._start(entry, state.restart_count + 1, state.restart_delay_ns)
+                await self._start(entry, state.restart_count, state.restart_delay_ns)
             except AiodError as error:
                 log.warning("container %s: restart: %s", entry.record.id[:12], error.message)
 

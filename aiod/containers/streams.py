@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from aiod.containers.held import HeldOutput
-from aiod.containers.logs import LogEntry
+from aiod.containers.logs import Page
 from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Attachment:
         stdin: bool,
         stdout: bool,
         stderr: bool,
-        past: AsyncGenerator[LogEntry, None] | None,
+        past: AsyncGenerator[Page, None] | None,
         stream: bool,
         settle: Callable[[], Awaitable[None]] = _nothing,
         left: "Callable[[Attachment], None]" = lambda _: None,
@@ -135,8 +135,9 @@ class Attachment:
         """What was logged, if asked for, and then what comes."""
         if self._past is not None:
             async with contextlib.aclosing(self._past) as past:
-                async for entry in past:
-                    yield Chunk(entry.stream, entry.data)
+                async for page in past:
+                    for entry in page:
+                        yield Chunk(entry.stream, entry.data)
         if not self._follow:
             return
         await self._bound.wait()

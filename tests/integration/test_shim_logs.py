@@ -1,6 +1,7 @@
 """Logs as a real shim writes them, read while they are written."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -49,17 +50,21 @@ def small_disk(scratch: Path) -> Iterator[Path]:
 async def read(made: Made, driver: str = "json-file", options: LogOptions = ALL) -> list[LogEntry]:
     ended = asyncio.Event()
     ended.set()
-    return [entry async for entry in logs.read(made.log, options, ended, driver)]
+    return [e async for page in logs.read(made.log, options, ended, driver) for e in page]
 
 
 async def logged(made: Made, lines: int, driver: str) -> None:
     """Until so many lines are in the log."""
     follow = LogOptions(stdout=True, stderr=True, follow=True)
     async with asyncio.timeout(30):
-        entries = logs.read(made.log, follow, asyncio.Event(), driver)
-        for _ in range(lines):
-            await anext(entries)
-        await entries.aclose()
+        async with contextlib.aclosing(
+            logs.read(made.log, follow, asyncio.Event(), driver)
+        ) as pages:
+            found = 0
+            async for page in pages:
+                found += len(page)
+                if found >= lines:
+                    return
 
 
 async def printed(shims: Shims, script: str, **log: object) -> list[LogEntry]:
@@ -141,10 +146,11 @@ async def test_follow_while_it_rotates(shims: Shims, driver: str) -> None:
     found: list[bytes] = []
 
     async def reader() -> None:
-        async for entry in logs.read(made.log, follow, ended, driver):
-            found.append(entry.data)
-            if len(found) % 50 == 0:
-                await attached.write(b"\n")
+        async for page in logs.read(made.log, follow, ended, driver):
+            for entry in page:
+                found.append(entry.data)
+                if len(found) % 50 == 0:
+                    await attached.write(b"\n")
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as both:
         both.create_task(reader())

@@ -52,6 +52,13 @@ def test_memory_that_ran_out_is_told_before_the_end() -> None:
     assert actions(change.events) == ["oom", "die"]
 
 
+def test_a_restart_is_counted_with_the_end_that_calls_for_it() -> None:
+    change = ending(
+        record(msgspec.structs.replace(RUN, restart_count=2), "always"), EXIT, known=True
+    )
+    assert change.fields["restart_count"] == 3
+
+
 def test_a_policy_is_asked_with_what_is_on_record_now() -> None:
     """A stop that was recorded in time keeps it from being started again."""
     assert ending(record(RUN, "always"), EXIT, known=True).move is Move.EXIT_TO_RETRY

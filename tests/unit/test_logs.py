@@ -225,7 +225,7 @@ async def collected(log: Path, **options: object) -> list[LogEntry]:
     ended = asyncio.Event()
     ended.set()
     asked = LogOptions(**{"stdout": True, "stderr": True, **options})  # type: ignore[arg-type]
-    return [entry async for entry in logs.read(log, asked, ended)]
+    return [entry async for page in logs.read(log, asked, ended) for entry in page]
 
 
 async def test_selection(tmp_path: Path) -> None:
@@ -246,4 +246,4 @@ async def test_follow_ends_with_until(tmp_path: Path) -> None:
     log.write_bytes(json_line(entry(1)))
     options = LogOptions(stdout=True, stderr=True, follow=True, until_ns=START + 10**10)
     async with asyncio.timeout(10):
-        assert [e async for e in logs.read(log, options, asyncio.Event())] == [shown(1)]
+        assert [page async for page in logs.read(log, options, asyncio.Event())] == [[shown(1)]]
