@@ -129,7 +129,7 @@ class ContainerRoutes:
                 sizes[record.id] = await self._sizes(record)
         now = time.time_ns()
         rows = (self.renderer.summary(r, now, sizes.get(r.id)) for r in chosen)
-        return replies.json([shown(CONTAINERS, row, call.version) for row in rows])
+        return replies.json([CONTAINERS.applied(row, call.version) for row in rows])
 
     def _exposes(self, record: ContainerRecord, value: str) -> bool:
         """Whether a port of a running container, of its image's or its own, is among these."""

@@ -86,7 +86,9 @@ class SystemRoutes:
         ]
 
     async def _ping(self, call: Call) -> web.StreamResponse:
-        return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=_NO_CACHE)
+        if call.request.method == "HEAD":
+            return web.Response(headers={**_NO_CACHE, "Content-Length": "0"})
+        return web.Response(body=b"OK", headers=_NO_CACHE)
 
     async def _version(self, call: Call) -> web.StreamResponse:
         return replies.json(self._of_version)

@@ -62,7 +62,7 @@ class UsageRoutes:
             self._renderer.summary(record, now, await self._sizes(record))
             for record in self._services.containers.list()
         ]
-        return [shown(CONTAINERS, row, call.version) for row in rows]
+        return [CONTAINERS.applied(row, call.version) for row in rows]
 
     async def _sizes(self, record: ContainerRecord) -> Sizes:
         roots = self._services.containers.roots

@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from tests.support import rootfs
@@ -149,13 +150,14 @@ class Engine(ABC):
         stdin: bytes = b"",
         check: bool = True,
         seconds: float = 60.0,
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         """Run the real docker command; AssertionError with its words when `check` and it fails."""
         done = subprocess.run(
             [require("docker"), *arguments],
             input=stdin,
             capture_output=True,
-            env=self.environment(),
+            env={**self.environment(), **env},
             timeout=seconds,
             check=False,
         )

@@ -13,6 +13,7 @@ from aiod.api import versions
 from aiod.api.history import changes, conduct, parameters, replies, requests
 from aiod.api.history.change import Change, Rules
 from aiod.api.history.requests import CREATE, UPDATE, Create, ExecStart, Gone, Update
+from aiod.api.render import HostSummary, NetworkSummary, Summary
 from aiod.api.versions import LATEST, OLDEST, Version
 from aiod.errors import InvalidParameterError
 from aiod.networks.requests import NetworkRequest
@@ -266,8 +267,6 @@ ANSWERS: list[tuple[Rules[Any], Any, Version, Path_, Any]] = [
      ["a", "short"]),
     (replies.CONTAINER, CONTAINER, (1, 45), ("NetworkSettings", "Networks", "bridge", "Aliases"),
      None),
-    (replies.CONTAINERS, {"HostConfig": {"NetworkMode": "n", "Annotations": {"a": "b"}}}, (1, 46),
-     ("HostConfig",), {"NetworkMode": "n"}),
     (replies.IMAGE, IMAGE, (1, 50), ("Config", "Hostname"), ""),
     (replies.IMAGE, IMAGE, (1, 50), ("Config", "Cmd"), ["a"]),
     (replies.IMAGE, IMAGE, (1, 45), ("Container",), ""),
@@ -310,6 +309,16 @@ def test_an_answer_is_shown_as_its_version_has_it(
     assert at(replies.shown(rules, latest, OLDEST), path) == old or path == ("SecurityOptions",)
     assert replies.shown(rules, latest, LATEST) is latest
     assert latest == kept, "the latest form was changed"
+
+
+def test_a_row_of_containers_is_shown_as_its_version_has_it() -> None:
+    row = Summary(
+        Id="a", Names=("/n",), Image="base", ImageID="b", Command="true", Created=0, Ports=[],
+        Labels={}, State="created", Status="Created", HostConfig=HostSummary("n", {"a": "b"}),
+        NetworkSettings=NetworkSummary({}), Mounts=[],
+    )  # fmt: skip
+    assert replies.CONTAINERS.applied(row, (1, 46)) is row
+    assert replies.CONTAINERS.applied(row, (1, 45)).HostConfig == HostSummary("n")
 
 
 def test_a_struct_is_shown_as_a_document() -> None:

@@ -9,19 +9,22 @@ from typing import Any
 import msgspec
 
 from aiod.api.history.change import GATE, Rules
+from aiod.api.render import HostSummary, Summary
 from aiod.api.versions import Version
 from aiod.wire.times import ZERO
 
 Document = dict[str, Any]
 
 CONTAINER = Rules[Document]("GET /containers/{id}/json")
-CONTAINERS = Rules[Document]("GET /containers/json")
+CONTAINERS = Rules[Summary]("GET /containers/json")  # a struct still: there are thousands
 IMAGE = Rules[Document]("GET /images/{name}/json")
 IMAGES = Rules[Document]("GET /images/json")
 USAGE = Rules[Document]("GET /system/df")
 IMAGE_USAGE = Rules[Document]("GET /system/df: Images[]")
 INFO = Rules[Document]("GET /info")
-ALL = (CONTAINER, CONTAINERS, IMAGE, IMAGES, USAGE, IMAGE_USAGE, INFO)
+ALL: tuple[Rules[Any], ...] = (
+    CONTAINER, CONTAINERS, IMAGE, IMAGES, USAGE, IMAGE_USAGE, INFO,
+)  # fmt: skip
 
 # What an image's `Config` had of a container's; never set.
 _OF_CONTAINERS: Document = {
@@ -54,10 +57,11 @@ def _short_ids(document: Document) -> Document:
 
 
 @CONTAINERS.before((1, 46))
-def _no_annotations(document: Document) -> Document:
+def _no_annotations(row: Summary) -> Summary:
     """`HostConfig.Annotations` are there."""
-    document["HostConfig"].pop("Annotations", None)
-    return document
+    if not row.HostConfig.Annotations:
+        return row
+    return msgspec.structs.replace(row, HostConfig=HostSummary(row.HostConfig.NetworkMode))
 
 
 @IMAGE.before((1, 50))
