@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from aiod import failpoints
 from aiod.config import Paths
 from aiod.containers.entries import RUNNING, Directory, Entry
 from aiod.containers.files import mountpoints
@@ -28,6 +29,8 @@ from aiod.images.service import ImageService
 from aiod.store.events import EventLog
 from aiod.store.models import ContainerConfig
 from aiod.store.records import ContainerRecord, Status
+
+HELD = failpoints.declare("commit.held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class Committer:
             yield entry.record
             return
         with suppress(ConflictError):  # it has just ended, or was paused
-            await self._pauser.pause(entry.record.id)
+            await self._pauser.pause(entry.record.id, held=True)
+        failpoints.reach(HELD)
         try:
             yield entry.record
         finally:

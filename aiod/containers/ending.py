@@ -181,6 +181,7 @@ def ending(record: ContainerRecord, ended: protocol.ExitRecord, *, known: bool) 
         "finished_ns": ended.exited_at_ns,
         "exit_known": known,
         "health": healthrules.ended(record.state.health),
+        "held": False,
     }
     state = msgspec.structs.replace(record.state, **fields)
     happened: list[str | EventRecord] = ["oom"] if ended.oom_killed else []

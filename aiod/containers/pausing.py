@@ -24,8 +24,8 @@ class Pauser:
         self._directory = directory
         self._lifecycle = lifecycle
 
-    async def pause(self, reference: str) -> None:
-        """Freeze every process."""
+    async def pause(self, reference: str, *, held: bool = False) -> None:
+        """Freeze every process; `held`: the next daemon is to let them go on."""
         entry = self._directory.find(reference)
         async with entry.verb:
             status = entry.record.state.status
@@ -33,9 +33,12 @@ class Pauser:
                 raise ConflictError(f"container {entry.record.id} is already paused")
             if status is not Status.RUNNING:
                 raise ConflictError(f"container {entry.record.id} is not running")
+            ledger = self._lifecycle.ledger
+            if held:
+                await ledger.change(entry, Move.NOTE, held=True)
             await self._froze(entry, freeze=True)
             failpoints.reach(FROZEN)
-            await self._lifecycle.ledger.change(entry, Move.PAUSE, ("pause",))
+            await ledger.change(entry, Move.PAUSE, ("pause",), held=held)
 
     async def unpause(self, reference: str) -> None:
         """Let its processes go on."""
@@ -45,7 +48,7 @@ class Pauser:
                 raise InternalError(f"container {entry.record.id} is not paused")
             await self._froze(entry, freeze=False)
             failpoints.reach(THAWED)
-            await self._lifecycle.ledger.change(entry, Move.UNPAUSE, ("unpause",))
+            await self._lifecycle.ledger.change(entry, Move.UNPAUSE, ("unpause",), held=False)
 
     async def _froze(self, entry: Entry, *, freeze: bool) -> None:
         """Freeze or thaw without a word to the record. Raises InternalError."""

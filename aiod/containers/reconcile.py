@@ -147,8 +147,15 @@ class Reconciler:
             await self._stopper.finish(entry, None)
 
     async def _see_whether_frozen(self, entry: Entry) -> None:
-        """The kernel knows whether a pause was done that nobody lived to record."""
-        frozen = await asyncio.to_thread(self._remnants.cgroup(entry.record.id).frozen)
+        """The kernel knows whether a pause was done that nobody lived to record.
+
+        One that was for an image ends: the image is not made any more.
+        """
+        group = self._remnants.cgroup(entry.record.id)
+        if entry.record.state.held:
+            await asyncio.to_thread(group.thaw)
+            await self._ledger.change(entry, Move.NOTE, held=False)
+        frozen = await asyncio.to_thread(group.frozen)
         if frozen and entry.record.state.status is Status.RUNNING:
             await self._ledger.change(entry, Move.PAUSE, ("pause",))
         elif not frozen and entry.record.state.status is Status.PAUSED:

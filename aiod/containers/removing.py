@@ -15,7 +15,7 @@ from aiod.containers.execs import Execs
 from aiod.containers.happenings import event
 from aiod.containers.lifecycle import Lifecycle
 from aiod.containers.states import Move
-from aiod.errors import ConflictError, NotFoundError, UnsupportedError
+from aiod.errors import ConflictError, InvalidParameterError, NotFoundError, UnsupportedError
 from aiod.store.containers import ContainerRepository
 from aiod.store.records import Status
 from aiod.volumes.happenings import destroyed
@@ -28,7 +28,7 @@ REMOVED = failpoints.declare("remove.recorded")
 
 
 class Remover:
-    """Removes one daemon's containers; `broken` holds records that cannot be read."""
+    """Removes one daemon's containers; `broken` has the names of records that cannot be read."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Remover:
         self._directory = directory
         self._lifecycle = lifecycle
         self._execs = execs
-        self.broken: set[str] = set()
+        self.broken: dict[str, str] = {}
         self.forget_networks: Callable[[str], None] = lambda _: None
 
     async def remove(
@@ -54,10 +54,11 @@ class Remover:
         """Take a container away; wholly, whatever happens meanwhile."""
         if link:
             raise UnsupportedError("link=1: removal of links is not supported by aiod yet")
-        if reference in self.broken:
-            await self._remove_broken(reference)
+        try:
+            entry = self._directory.find(reference)
+        except NotFoundError:
+            await self._remove_broken(self._find_broken(reference))
             return
-        entry = self._directory.find(reference)
         _refuse_busy(entry, force)
         await self._lifecycle.tasks.whole(self._remove_unless_busy(entry, force, volumes))
 
@@ -75,10 +76,21 @@ class Remover:
         finally:
             entry.doomed -= force
 
+    def _find_broken(self, reference: str) -> str:
+        """As those that can be read are found. Raises NotFoundError."""
+        wanted = reference.removeprefix("/")
+        named = [id_ for id_, name in self.broken.items() if wanted in (id_, name)]
+        found = named or [id_ for id_ in self.broken if wanted and id_.startswith(wanted)]
+        if len(found) > 1:
+            raise InvalidParameterError(f"multiple IDs found with provided prefix: {reference}")
+        if not found:
+            raise NotFoundError(f"No such container: {reference}")
+        return found[0]
+
     async def _remove_broken(self, container_id: str) -> None:
         await self._repository.delete(container_id)
         await asyncio.to_thread(shutil.rmtree, self._paths.container(container_id), True)
-        self.broken.discard(container_id)
+        self.broken.pop(container_id, None)
         self.forget_networks(container_id)
 
     async def remove_ended(self, entry: Entry) -> None:

@@ -103,10 +103,10 @@ class ContainerService:
     async def recover(self) -> None:
         """Take up what runs. Called once, before anybody is served."""
         loaded = await self._repository.load_all()
-        self._remover.broken = {container for container, _ in loaded.broken}
+        self._remover.broken = {container: name for container, name, _ in loaded.broken}
         await self.execs.load()
         await self._networks.complete(loaded.records)
-        await self._lifecycle.recover(loaded.records, self._remover.broken)
+        await self._lifecycle.recover(loaded.records, set(self._remover.broken))
         await self._updater.recover()
         await self._connector.settle()
         await self._volumes.active.recover(

@@ -32,6 +32,10 @@ _REDIRECTS = frozenset({"trusted.overlay.redirect", "trusted.overlay.metacopy"})
 _HOSTS = frozenset({"security.selinux", "security.ima", "security.evm"})
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# It is another thing than a moment ago: open(2) of a link that was a file, of no directory, or of
+# a socket; readlink(2) of what is none.
+_CHANGED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EINVAL})
+_LOOKS = 3
 _KINDS = {
     stat.S_IFLNK: layertar.SYMLINK, stat.S_IFCHR: layertar.CHARACTER,
     stat.S_IFBLK: layertar.BLOCKDEV, stat.S_IFIFO: layertar.FIFO,
@@ -71,8 +75,9 @@ async def store_diff(
 def write_upper(upper: Path, tar: TarWriter, cancelled: threading.Event) -> None:
     """Every entry of an overlay's upper directory, but for its root.
 
-    Raises InvalidParameterError for what no layer can hold, InternalError when the tree
-    changes while it is read, and Cancelled.
+    What a container that goes on takes away meanwhile is left out, and a file that it cuts short
+    ends in zeros. Raises InvalidParameterError for what no layer can hold, InternalError for what
+    cannot be read, and Cancelled.
     """
     UpperWriter(tar, cancelled).root(upper)
 
@@ -107,6 +112,10 @@ class UpperWriter:
         """To read a regular file of a directory."""
         return os.open(name, _OPEN_FILE, dir_fd=fd)
 
+    def read(self, fd: int, size: int) -> bytes:
+        """The next bytes of a regular file; none at its end."""
+        return os.read(fd, size)
+
     def root(self, path: Path) -> None:
         """All below it."""
         fd = os.open(path, _OPEN_DIR)
@@ -131,14 +140,23 @@ class UpperWriter:
             os.close(fd)
 
     def _guarded(self, fd: int, parts: Parts) -> None:
-        try:
-            self._entry(fd, parts)
-        except FileNotFoundError:
-            raise InternalError(f"{_shown(parts)} disappeared while it was read") from None
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise InternalError(f"{_shown(parts)} changed while it was read") from error
-            raise InternalError(f"{_shown(parts)}: {error.strerror}") from error
+        """An entry, unless it vanishes, or is another thing whenever it is looked at."""
+        for _ in range(_LOOKS):
+            try:
+                self._entry(fd, parts)
+            except FileNotFoundError:
+                self._forget(parts)
+            except OSError as error:
+                if error.errno not in _CHANGED:
+                    raise InternalError(f"{_shown(parts)}: {error.strerror}") from error
+                self._forget(parts)
+                continue
+            return
+
+    def _forget(self, parts: Parts) -> None:
+        """No later name can be a link to one that the layer has not."""
+        if self.links and next(reversed(self.links.values())) == b"/".join(parts):
+            self.links.popitem()
 
     def _entry(self, fd: int, parts: Parts) -> None:
         name = parts[-1]
@@ -191,6 +209,8 @@ class UpperWriter:
     def _regular(self, fd: int, parts: Parts) -> None:
         try:
             status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             xattrs = dict(_xattrs(fd))
             if _REDIRECTS & xattrs.keys():
                 raise InternalError(f"{_shown(parts)}: the overlay was mounted with metacopy")
@@ -198,15 +218,13 @@ class UpperWriter:
             entry.size = entry.real_size = status.st_size
             entry.xattrs = _images(xattrs)
             self.tar.add(entry)
-            self._copy(fd, status.st_size, parts)
+            self._copy(fd, status.st_size)
         finally:
             os.close(fd)
 
-    def _copy(self, fd: int, left: int, parts: Parts) -> None:
+    def _copy(self, fd: int, left: int) -> None:
         while left:
-            data = os.read(fd, min(CHUNK, left))
-            if not data:
-                raise InternalError(f"{_shown(parts)} became shorter while it was read")
+            data = self.read(fd, min(CHUNK, left)) or bytes(min(CHUNK, left))
             if self.cancelled.is_set():
                 raise Cancelled
             self.tar.data(data)
@@ -232,11 +250,15 @@ def _described(status: os.stat_result, parts: Parts, kind: bytes) -> TarEntry:
 
 
 def _xattrs(target: int | bytes) -> Iterator[tuple[str, bytes]]:
-    if isinstance(target, int):
-        yield from ((key, os.getxattr(target, key)) for key in os.listxattr(target))
-        return
-    for key in os.listxattr(target, follow_symlinks=False):
-        yield key, os.getxattr(target, key, follow_symlinks=False)
+    follow = isinstance(target, int)  # a descriptor is no link
+    for key in os.listxattr(target, follow_symlinks=follow):
+        try:
+            value = os.getxattr(target, key, follow_symlinks=follow)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # it has just been taken away
+                raise
+        else:
+            yield key, value
 
 
 def _images(xattrs: dict[str, bytes]) -> dict[str, bytes]:

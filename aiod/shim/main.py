@@ -301,10 +301,11 @@ class Shim:
 
     def _record(self, event: Event, process: Process) -> protocol.ExitRecord:
         code, number, error = _outcome(event.status)
-        killed = number == signal.SIGKILL and self._short_of_memory()
-        return protocol.ExitRecord(code, number, killed, event.time_ns, process.started_ns, error)
+        short = self._short_of_memory()
+        return protocol.ExitRecord(code, number, short, event.time_ns, process.started_ns, error)
 
     def _short_of_memory(self) -> bool:
+        """Whether the kernel killed a process of the container for memory, whichever it was."""
         try:
             return self.cgroup.oom_kills() > 0
         except NativeError:

@@ -21,10 +21,10 @@ from aiod.store.records import ContainerRecord, EventRecord, VolumeRecord
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """All records, and the ids and reasons of rows that could not be understood."""
+    """All records, and the ids, names and reasons of rows that could not be understood."""
 
     records: list[ContainerRecord]
-    broken: list[tuple[str, str]]
+    broken: list[tuple[str, str, str]]
 
 
 _Values = tuple[str | int, ...]
@@ -39,12 +39,12 @@ class ContainerRepository:
     async def load_all(self) -> LoadResult:
         """Everything there is; a broken row hides no other."""
         found = LoadResult([], [])
-        query = "SELECT id, document FROM containers ORDER BY created_ns"
-        for container_id, document in await self._database.rows(query):
+        query = "SELECT id, name, document FROM containers ORDER BY created_ns"
+        for container_id, name, document in await self._database.rows(query):
             try:
                 found.records.append(msgspec.json.decode(document, type=ContainerRecord))
             except msgspec.MsgspecError as error:
-                found.broken.append((container_id, str(error)))
+                found.broken.append((container_id, name, str(error)))
         return found
 
     async def insert(

@@ -65,7 +65,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     Times are nanoseconds since the epoch, 0 for never; start times of processes are clock
     ticks since boot (proc_pid_stat(5), field 22). `exit_known` is false where nobody could
     see the exit; `exit_code` is then 137 or 255, never 0. `remove_volumes`: those without a name
-    of their own go with the container.
+    of their own go with the container. `held`: if it is frozen, then for an image that is made of
+    it, and no longer.
     """
 
     status: Status = Status.CREATED
@@ -87,6 +88,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     exit_known: bool = True
     remove_volumes: bool = False
     health: Health = Health()
+    held: bool = False
 
 
 class MountPoint(msgspec.Struct, frozen=True, omit_defaults=True):

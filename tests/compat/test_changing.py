@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
 from tests.support.http import Reply
 
 
@@ -265,3 +265,21 @@ def test_the_command(engine: Engine, tmp_path: Path) -> None:
         assert os.path.getsize(tmp_path / "x.tar") > 10240
     finally:
         engine.docker("rm", "-f", made)
+
+
+def test_a_busy_container_is_committed_as_it_goes_on(aiod: Engine) -> None:
+    """Without a pause; what it takes away meanwhile is left out."""
+    busy = "cd /tmp; echo up; while :; do mkdir d; touch d/a b; ln b c; mv d e; rm -r e b c; done"
+    images = []
+    with aiod.api() as api:
+        made = api.run("sh", "-c", busy)
+        try:
+            eventually(lambda: api.logs(made), bool)
+            for _ in range(8):
+                reply = commit(aiod, made, pause="0")
+                assert reply.status == 201, reply.message
+                images.append(reply.json()["Id"])
+        finally:
+            api.remove(made)
+            for image in set(images):
+                api.call("DELETE", f"/images/{image}")

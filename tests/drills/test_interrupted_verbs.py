@@ -99,6 +99,31 @@ def test_the_kernel_knows_of_a_pause_that_was_not_recorded(
     finish(daemon)
 
 
+@pytest.mark.parametrize("point", ["pause.frozen", "commit.held"])
+def test_a_container_goes_on_whose_commit_was_cut_off(daemon: AiodDaemon, point: str) -> None:
+    """It was paused for the image alone, which nobody makes any more."""
+    with daemon.api() as api:
+        witness = Witness.start(api, daemon)
+    daemon.sigkill()
+    daemon.crash_at(point)
+    with under_way(daemon, "POST", f"/commit?container={witness.container}&repo=never"):
+        assert daemon.wait_death() == -signal.SIGKILL
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.state(witness.container)["Status"] == "running"
+        witness.assert_undisturbed(api)
+        heard = last_events(daemon, witness.container)
+        assert heard.count("pause") == heard.count("unpause") == int(point == "commit.held")
+        # a pause that somebody asks for outlives a daemon again
+        api.call("POST", f"/containers/{witness.container}/pause")
+    daemon.sigkill()
+    daemon.restart()
+    with daemon.api() as api:
+        assert api.state(witness.container)["Status"] == "paused"
+        api.call("POST", f"/containers/{witness.container}/unpause")
+    finish(daemon)
+
+
 @pytest.mark.parametrize("ending", ["stop", "kill", "remove"])
 def test_a_paused_container_can_be_ended(daemon: AiodDaemon, ending: str) -> None:
     """By another daemon than the one that froze it."""

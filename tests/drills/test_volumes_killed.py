@@ -200,17 +200,22 @@ def test_what_is_nobodys_is_left_alone(daemon: AiodDaemon) -> None:
 
 
 def test_a_volume_outlives_an_unreadable_container(daemon: AiodDaemon) -> None:
-    """It may be that container's, so a prune leaves it."""
+    """It may be that container's, so a prune leaves it; it is removed by the names of others."""
     with daemon.api() as api:
         made = api.create(Image="base", Volumes={"/own": {}})
+        api.create("named", Image="base")
     assert daemon.stop() == 0
     connection = sqlite3.connect(daemon.paths.database)
     with connection:
-        connection.execute("UPDATE containers SET document = '{' WHERE id = ?", (made,))
+        connection.execute("UPDATE containers SET document = '{'")
     connection.close()
     daemon.restart()
     with daemon.api() as api:
         assert api.call("POST", "/volumes/prune")["VolumesDeleted"] == []
-        api.remove(made)
+        assert api.send("DELETE", "/containers/other").status == 404
+        api.remove(made[:12])
+        assert api.call("POST", "/volumes/prune")["VolumesDeleted"] == []
+        api.remove("named")
+        assert api.send("DELETE", "/containers/named").status == 404
         assert len(api.call("POST", "/volumes/prune")["VolumesDeleted"]) == 1
     finish(daemon)

@@ -6,13 +6,13 @@ import os
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from aiod.errors import InternalError
-from aiod.images.diff import store_diff, write_upper
+from aiod.images.diff import Parts, UpperWriter, store_diff, write_upper
 from aiod.images.model import chain_id
 from aiod.images.tarwriter import TarWriter
 from tests.support import trees
@@ -122,3 +122,80 @@ def test_what_needs_more_than_the_upper_directory_is_refused(tmp_path: Path) -> 
     os.setxattr(upper / "moved", "trusted.overlay.redirect", b"/elsewhere")
     with pytest.raises(InternalError, match="redirect"):
         written(upper)
+
+
+class Disturbed(UpperWriter):
+    """Does something to what it is about to read, as a container that goes on may."""
+
+    def __init__(self, out: io.BytesIO, deeds: dict[bytes, Callable[[], None]]) -> None:
+        super().__init__(TarWriter(out.write), threading.Event())
+        self._deeds = deeds
+
+    def is_removal(self, status: os.stat_result) -> bool:
+        """Asked between the look at an entry and its opening."""
+        self._deeds.pop(self._name, lambda: None)()
+        return super().is_removal(status)
+
+    def wanted(self, parts: Parts) -> bool:
+        """Asked before an entry is looked at."""
+        self._name = b"/".join(parts)
+        return True
+
+
+def test_what_changes_while_it_is_read(tmp_path: Path) -> None:
+    """What is gone is left out, what is another thing is taken as that, and all else is there."""
+    root = tmp_path / "upper"
+    for name in ("dir/inside", "gone", "first", "cut", "to-link", "to-dir", "kept"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"12345678" * 1000)
+    os.link(root / "first", root / "second")
+    (root / "dir2").mkdir()
+
+    def other(name: str, make: Callable[[Path], None]) -> None:
+        (root / name).unlink()
+        make(root / name)
+
+    deeds = {
+        b"gone": (root / "gone").unlink,
+        b"first": (root / "first").unlink,
+        b"cut": lambda: os.truncate(root / "cut", 8),
+        b"to-link": lambda: other("to-link", lambda path: path.symlink_to("kept")),
+        b"to-dir": lambda: other("to-dir", Path.mkdir),
+        b"dir": lambda: (root / "dir/inside").unlink(),
+        b"dir2": (root / "dir2").rmdir,
+    }
+    out = io.BytesIO()
+    writer = Disturbed(out, deeds)
+    writer.root(root)
+    writer.tar.close()
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        kinds = {member.name: member.type for member in archive}
+        assert archive.getmember("to-link").linkname == "kept"
+        second, kept = archive.extractfile("second"), archive.extractfile("kept")
+        assert second is not None
+        assert kept is not None
+        assert second.read() == kept.read() == b"12345678" * 1000
+    assert kinds == {
+        "cut": tarfile.REGTYPE, "dir": tarfile.DIRTYPE, "kept": tarfile.REGTYPE,
+        "second": tarfile.REGTYPE, "to-dir": tarfile.DIRTYPE, "to-link": tarfile.SYMTYPE,
+    }  # fmt: skip
+
+
+def test_a_file_that_is_cut_short_ends_in_zeros(tmp_path: Path) -> None:
+    (tmp_path / "cut").write_bytes(b"x" * 5000)
+
+    class Cutting(UpperWriter):
+        def read(self, fd: int, size: int) -> bytes:
+            os.truncate(tmp_path / "cut", 1000)
+            return super().read(fd, size)
+
+    out = io.BytesIO()
+    writer = Cutting(TarWriter(out.write), threading.Event())
+    writer.root(tmp_path)
+    writer.tar.close()
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        file = archive.extractfile("cut")
+        assert file is not None
+        assert file.read() == b"x" * 1000 + bytes(4000)

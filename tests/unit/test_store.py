@@ -93,7 +93,7 @@ async def test_broken_row_hides_no_other(database: Database, tmp_path: Path) -> 
     connection.close()
     found = await repository.load_all()
     assert [r.id for r in found.records] == ["1", "3"]
-    assert [broken[0] for broken in found.broken] == ["2"]
+    assert [broken[:2] for broken in found.broken] == [("2", "n2")]
 
 
 async def test_execs_go_with_their_container(database: Database) -> None:

@@ -12,12 +12,10 @@ import threading
 from dataclasses import dataclass
 
 from aiod.errors import InternalError
-from aiod.images.content import CHUNK
 from aiod.images.diff import Parts, UpperWriter
 from aiod.images.handing import Write
 from aiod.images.layertar import HARDLINK, TarEntry
 from aiod.images.tarwriter import TarWriter
-from aiod.images.threads import Cancelled
 from aiod.native import rooted
 
 _READ_DIR = os.O_RDONLY | os.O_DIRECTORY
@@ -99,8 +97,11 @@ def write_all(root: int, out: Write, gone: threading.Event) -> None:
     tar.close()
 
 
+_UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.ESRCH})
+
+
 class LiveWriter(UpperWriter):
-    """Passes by what goes while it is read; a file that becomes shorter ends in zero bytes."""
+    """Of what is mounted: some of it is no file that can be read, such as in /proc."""
 
     def is_removal(self, status: os.stat_result) -> bool:
         """Nothing is: mounts show no whiteouts."""
@@ -132,32 +133,17 @@ class LiveWriter(UpperWriter):
             if not _is_change(error.__cause__):
                 raise
 
-    def _copy(self, fd: int, left: int, parts: Parts) -> None:
-        while left:
-            data = _read(fd, min(CHUNK, left)) or bytes(min(CHUNK, left))
-            if self.cancelled.is_set():
-                raise Cancelled
-            self.tar.data(data)
-            left -= len(data)
-        self.tar.end_entry()
+    def read(self, fd: int, size: int) -> bytes:
+        """What cannot be read, as in /proc, is empty."""
+        try:
+            return super().read(fd, size)
+        except OSError:
+            return b""
 
 
 def _is_change(cause: BaseException | None) -> bool:
-    """What a running container can do to a name meanwhile, or never let be read."""
-    if cause is None:  # it disappeared
-        return True
-    return isinstance(cause, OSError) and cause.errno in (
-        errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENXIO,
-        errno.EIO, errno.EINVAL, errno.ESRCH,
-    )  # fmt: skip
-
-
-def _read(fd: int, size: int) -> bytes:
-    """What cannot be read, as in /proc, is empty."""
-    try:
-        return os.read(fd, size)
-    except OSError:
-        return b""
+    """What a running container can never let be read."""
+    return isinstance(cause, OSError) and cause.errno in _UNREADABLE
 
 
 class _Given(TarWriter):
