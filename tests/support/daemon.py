@@ -13,15 +13,7 @@ from typing import ClassVar
 from aiod.config import DaemonConfig, Paths
 from tests.support import hostnet, mounts
 from tests.support.engine import Engine, eventually
-from tests.support.processes import (
-    Identity,
-    command_line,
-    naming,
-    read_proc,
-    running_pids,
-    send,
-    wait_gone,
-)
+from tests.support.processes import command_line, end_all, naming, read_proc, running_pids
 
 
 def armed(point: str, nth: int = 1) -> dict[str, str]:
@@ -87,13 +79,7 @@ class AiodDaemon(Engine):
 
     def clean_up(self) -> None:
         """End every process, then take away mounts, cgroups, links and directories."""
-        for pid in self.processes():
-            try:
-                process = Identity.of(pid)
-            except ProcessLookupError:
-                continue
-            send(process)
-            wait_gone(process)
+        end_all(self.processes)
         mounts.unmount_all(self.base)
         eventually(lambda: mounts.remove_cgroups(self.cgroup), lambda resisting: not resisting)
         with self.there():

@@ -10,7 +10,7 @@ import shutil
 from tests.support import mounts
 from tests.support.binaries import require
 from tests.support.engine import Engine, load_busybox
-from tests.support.processes import Identity, naming, send, wait_gone
+from tests.support.processes import end_all, naming
 
 _NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
 # Its rules for IPv6 are experimental still in 20.10.
@@ -45,15 +45,7 @@ class Dockerd(Engine):
 
     def clean_up(self) -> None:
         """End containerd and its shims, then take away mounts, cgroups and directories."""
-        pids = mounts.cgroup_pids(self.cgroup)
-        pids |= set(naming(self.base))
-        for pid in pids:
-            try:
-                process = Identity.of(pid)
-            except ProcessLookupError:
-                continue
-            send(process)
-            wait_gone(process)
+        end_all(lambda: mounts.cgroup_pids(self.cgroup) | set(naming(self.base)))
         mounts.unmount_all(self.base)
         mounts.remove_cgroups(self.cgroup)
         shutil.rmtree(self.base)

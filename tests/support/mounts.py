@@ -36,7 +36,9 @@ def unmount_all(below: Path) -> list[str]:
     points = mount_points(below)
     for point in sorted(points, key=len, reverse=True):
         if libc.umount2(os.fsencode(point), _MNT_DETACH) != 0:
-            raise OSError(ctypes.get_errno(), f"umount {point}")
+            code = ctypes.get_errno()
+            if point in mount_points(below):  # and did not go with another meanwhile
+                raise OSError(code, f"umount {point}")
     return points
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import select
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +145,15 @@ def send(process: Identity, signo: int = signal.SIGKILL) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def end_all(found: Callable[[], Iterable[int]]) -> None:
+    """SIGKILL what is found until nothing is; TimeoutError for one that stays."""
+    while running := [Identity(pid, start) for pid in found() if (start := start_time(pid))]:
+        for process in running:
+            send(process)
+        for process in running:
+            wait_gone(process)
 
 
 def children() -> set[int]:
