@@ -23,20 +23,6 @@ class Ending(Enum):
     CLIENT_GONE = "client gone"
 
 
-class OutputChunk(Protocol):
-    """A piece of output; stream 1 or 2."""
-
-    @property
-    def stream(self) -> int:
-        """1 stdout, 2 stderr."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The bytes."""
-        ...
-
-
 class ClientStream(Protocol):
     """The client's side; `gone` is set when it has left."""
 
@@ -54,8 +40,8 @@ class ClientStream(Protocol):
 class ProcessStreams(Protocol):
     """The process's side."""
 
-    def __aiter__(self) -> AsyncGenerator[OutputChunk, None]:
-        """Output until all of it has ended."""
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """Output until all of it has ended: a multiplexed stream, wherever a piece ends."""
         ...
 
     async def write(self, data: bytes) -> None:
@@ -131,8 +117,13 @@ async def _gone(client: ClientStream) -> None:
 async def _copy_output(client: ClientStream, process: ProcessStreams, framed: bool) -> None:
     # Closed here and now: what it reads from is closed with it.
     async with contextlib.aclosing(aiter(process)) as output:
-        async for chunk in output:
-            await client.write(frames.encode(chunk.stream, chunk.data) if framed else chunk.data)
+        if framed:
+            async for data in output:
+                await client.write(data)
+            return
+        decoder = frames.Decoder()
+        async for data in output:
+            await client.write(b"".join(frame.data for frame in decoder.feed(data)))
 
 
 async def _copy_input(client: ClientStream, process: ProcessStreams, joint: Joint) -> None:

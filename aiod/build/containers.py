@@ -105,10 +105,10 @@ class BuildContainers:
         try:
             async with await self._containers.attach(container, _OUTPUT) as attached:
                 await self._containers.start(container)
-                decoders = {stream: _decoder() for stream in (1, 2)}
-                tell = {1: output.tell, 2: output.complain}
-                async for chunk in attached:
-                    await tell[chunk.stream](decoders[chunk.stream].decode(chunk.data))
+                decoders = {stream: _decoder() for stream in (1, 2, 3)}
+                tell = {1: output.tell, 2: output.complain, 3: output.complain}
+                async for frame in attached.frames():
+                    await tell[frame.stream](decoders[frame.stream].decode(frame.data))
                 for stream, decoder in decoders.items():
                     await tell[stream](decoder.decode(b"", final=True))
             return (await waiter.result()).exit_code

@@ -79,8 +79,8 @@ class HealthMonitor:
         async with joined:
             try:
                 async with asyncio.timeout(probed.timeout / 1e9):
-                    async for chunk in joined:
-                        output += chunk.data[: _KEPT_OUTPUT + 1 - len(output)]
+                    async for frame in joined.frames():
+                        output += frame.data[: _KEPT_OUTPUT + 1 - len(output)]
                     return await self._execs.exit_code(exec_id), _text(output)
             except TimeoutError:
                 self._kill(exec_id)

@@ -8,14 +8,12 @@ import tempfile
 import threading
 from pathlib import Path
 
-from aiod.tasks.shim_calls import Chunk
-
 _IN_MEMORY = 1 << 20
-_LENGTH = 4
+_PIECE = 65536
 
 
 class HeldOutput:
-    """Chunks in their order, written by one and read by another; its calls block.
+    """Bytes in their order, written by one and read by another; its calls block.
 
     A thread may still be in one when it is closed: `_using` keeps them apart.
     """
@@ -26,26 +24,24 @@ class HeldOutput:
         self._read = 0
         self._written = 0
 
-    def append(self, chunk: Chunk) -> None:
-        """Keep a chunk; dropped once closed. Raises OSError when the disk is full."""
-        header = bytes((chunk.stream,)) + len(chunk.data).to_bytes(_LENGTH, "big")
+    def append(self, data: bytes) -> None:
+        """Keep a piece; dropped once closed. Raises OSError when the disk is full."""
         with self._using:
             if self._file.closed:
                 return
             self._file.seek(self._written)
-            self._file.write(header + chunk.data)
+            self._file.write(data)
             self._written = self._file.tell()
 
-    def pop(self) -> Chunk | None:
-        """The next chunk, None after the last."""
+    def pop(self) -> bytes | None:
+        """The next piece, None after the last."""
         with self._using:
             if self._file.closed or self._read == self._written:
                 return None
             self._file.seek(self._read)
-            stream, *length = self._file.read(1 + _LENGTH)
-            data = self._file.read(int.from_bytes(bytes(length), "big"))
+            data = self._file.read(min(_PIECE, self._written - self._read))
             self._read = self._file.tell()
-            return Chunk(stream, data)
+            return data
 
     def close(self) -> None:
         """Give back what it takes; nothing is to be read any more."""

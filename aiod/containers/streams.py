@@ -12,7 +12,9 @@ from pathlib import Path
 
 from aiod.containers.held import HeldOutput
 from aiod.containers.logs import Page
-from aiod.tasks.shim_calls import AttachStream, Chunk, ShimClient
+from aiod.tasks.shim_calls import ShimClient
+from aiod.tasks.shim_streams import ProcessStream
+from aiod.wire.frames import Decoder, Frame, encode
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Attachment:
         self._left = left
         self._has_left = False
         self._client: ShimClient | None = None
-        self._stream: AttachStream | None = None
+        self._stream: ProcessStream | None = None
         self._bound = asyncio.Event()
         self._over = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -83,9 +85,9 @@ class Attachment:
         self._rest, self._taking = HeldOutput(directory), True
         while (stream := self._stream) is not None:
             silence.reschedule(loop.time() + patience)
-            if (chunk := await stream.read()) is None:
+            if (data := await stream.read()) is None:
                 return
-            await asyncio.to_thread(self._rest.append, chunk)
+            await asyncio.to_thread(self._rest.append, data)
 
     async def bind(self, client: ShimClient, exec_id: str = "") -> None:
         """Join the running process; `client` is the attachment's to close."""
@@ -131,22 +133,29 @@ class Attachment:
         """Part."""
         await self.leave()
 
-    async def __aiter__(self) -> AsyncGenerator[Chunk, None]:
-        """What was logged, if asked for, and then what comes."""
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        """What was logged, if asked for, and then what comes, as a multiplexed stream."""
         if self._past is not None:
             async with contextlib.aclosing(self._past) as past:
                 async for page in past:
-                    for entry in page:
-                        yield Chunk(entry.stream, entry.data)
+                    yield b"".join(encode(entry.stream, entry.data) for entry in page)
         if not self._follow:
             return
         await self._bound.wait()
-        while (chunk := await self._next()) is not None:
-            yield chunk
+        while (data := await self._next()) is not None:
+            yield data
         self._over.set()
         await self._settle()
 
-    async def _next(self) -> Chunk | None:
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        """The same, cut into its frames."""
+        decoder = Decoder()
+        async with contextlib.aclosing(aiter(self)) as pieces:
+            async for data in pieces:
+                for frame in decoder.feed(data):
+                    yield frame
+
+    async def _next(self) -> bytes | None:
         async with self._reading:
             if self._rest is not None:
                 return await asyncio.to_thread(self._rest.pop)

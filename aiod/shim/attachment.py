@@ -1,34 +1,38 @@
-"""One client joined to a process: its output from a spool, its input to a pipe or a terminal.
+"""Input of clients joined to a process: to its pipe or terminal, at the pace at which it reads.
 
-Owns the pace of both directions; must not know gRPC's messages.
+Owns the pace; must not know where the input comes from.
 """
 
 import asyncio
-import itertools
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 
-from aiod.shim.core import Spool, SpoolState
 from aiod.shim.stdio import Stdio
 
-
-class TooSlowError(Exception):
-    """The reader lagged by more than a spool holds."""
+_LOOK_SECONDS = 1.0  # how often a client whose input is not read is looked for
 
 
-async def write(streams: Stdio, data: bytes) -> None:
-    """Write all, waiting while the process does not read; dropped when its input is closed."""
+def _never() -> bool:
+    return False
+
+
+async def write(streams: Stdio, data: bytes, given_up: Callable[[], bool] = _never) -> None:
+    """Write all, waiting while the process does not read; dropped when its input is closed.
+
+    A wait ends soon after `given_up` is true.
+    """
     view = memoryview(data)
     while view and streams.stdin >= 0:
         try:
             view = view[os.write(streams.stdin, view) :]
         except BlockingIOError:
-            await _room(streams.stdin)
+            if not await _room(streams.stdin) and given_up():
+                return
         except OSError:
             return
 
 
-async def _room(descriptor: int) -> None:
+async def _room(descriptor: int) -> bool:
     """Wait until it can be written to; meanwhile it may be closed, and its number be another's."""
     loop = asyncio.get_running_loop()
     room = asyncio.Event()
@@ -36,31 +40,12 @@ async def _room(descriptor: int) -> None:
     try:
         loop.add_writer(watched, room.set)
         try:
-            await room.wait()
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await room.wait()
+        except TimeoutError:
+            return False
         finally:
             loop.remove_writer(watched)
     finally:
         os.close(watched)
-
-
-async def chunks(spool: Spool) -> AsyncGenerator[tuple[int, bytes], None]:
-    """The (stream, bytes) of a spool, to its end. Raises TooSlowError."""
-    loop = asyncio.get_running_loop()
-    news = asyncio.Event()
-    loop.add_reader(spool.event_fd, news.set)
-    try:
-        while True:
-            spool.clear_event()
-            news.clear()
-            state = spool.state()
-            while found := await asyncio.to_thread(spool.read_some):
-                # A process that writes little at a time would cost a message for each piece.
-                for stream, pieces in itertools.groupby(found, key=lambda chunk: chunk[0]):
-                    yield stream, b"".join(piece for _, piece in pieces)
-            if state is SpoolState.CUT:
-                raise TooSlowError
-            if state is SpoolState.END:
-                return
-            await news.wait()
-    finally:
-        loop.remove_reader(spool.event_fd)
+    return True

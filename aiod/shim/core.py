@@ -6,8 +6,7 @@ one thread calls `Core.run`; every other method may be called from any thread.
 
 import enum
 import os
-import sys
-import threading
+import socket
 from dataclasses import dataclass
 from errno import EINVAL
 from typing import Any, Final
@@ -15,11 +14,10 @@ from typing import Any, Final
 from aiod.native._native import ffi, lib
 from aiod.shim.protocol import LogConfig
 
-SPOOL_LIMIT: Final = 256 * 1024 * 1024
-"""Bytes that an attached reader may lag behind before it is cut off."""
+BACKLOG_LIMIT: Final = 256 * 1024 * 1024
+"""Bytes that a reader may lag behind before it is cut off; and what a process's readers keep on
+disk together."""
 
-READ_AHEAD: Final = 1 << 20
-FRAME_HEADER: Final = 5
 _DRIVERS: Final = {"none": 0, "json-file": 1, "local": 2}
 
 
@@ -31,14 +29,6 @@ class EventKind(enum.IntEnum):
     TERM = 3
     WAKE = 4
     UNMADE = 5
-
-
-class SpoolState(enum.IntEnum):
-    """Whether a spool gets more: END at the end of all output, CUT when its reader lagged."""
-
-    OPEN = 0
-    END = 1
-    CUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +96,7 @@ def event_of(event: Any) -> Event:
 
 
 class Core:
-    """The loop's state: processes with their outputs and logs, and spools of their readers."""
+    """The loop's state: processes with their outputs and logs, and who reads along."""
 
     def __init__(self, made: Any = None) -> None:
         self._core = lib.aiod_core_new(-1) if made is None else made
@@ -180,83 +170,27 @@ class Core:
         """Make `run` return a WAKE event."""
         lib.aiod_core_wake(self._core)
 
-    def subscribe(
-        self, process: int, streams: int, directory: str, limit: int = SPOOL_LIMIT
-    ) -> "Spool":
-        """Copy a process's output from now on; `streams` is 1 (stdout) + 2 (stderr).
+    def join(
+        self,
+        process: int,
+        streams: int,
+        reader: socket.socket,
+        *,
+        directory: str,
+        greeting: bytes = b"",
+        limit: int = BACKLOG_LIMIT,
+    ) -> None:
+        """Send a process's output from now on to a stream socket, which stays the caller's too.
 
-        Raises OSError, ESRCH for an unknown process.
+        `streams` is 1 (stdout) + 2 (stderr); the form is that of Docker's multiplexed streams.
+        What is not taken waits in `directory`. At the end, or when the reader lags too far behind
+        (which a last frame of stream 3 tells), the sending side is shut down. Raises OSError,
+        ESRCH for an unknown process.
         """
-        number = _check(
-            lib.aiod_spool_open(self._core, process, streams, os.fsencode(directory), limit),
-            f"open a spool in {directory!r}",
+        place = os.fsencode(directory)
+        _check(
+            lib.aiod_reader_join(
+                self._core, process, streams, place, limit, reader.fileno(), greeting, len(greeting)
+            ),
+            f"join a reader, with what waits in {directory!r}",
         )
-        return Spool(self._core, number)
-
-
-class Spool:
-    """One reader's copy of a process's output, on disk, so that it can be slow.
-
-    A thread may still be reading when it is closed: `_using` keeps the two apart.
-    """
-
-    def __init__(self, core: object, number: int) -> None:
-        self._core = core
-        self._using = threading.Lock()
-        self._closed = False
-        self._unwanted = False
-        self._number = number
-        self._file = lib.aiod_spool_file(core, number)
-        self._offset = 0
-        self.event_fd: Final[int] = lib.aiod_spool_event(core, number)
-
-    def state(self) -> SpoolState:
-        """Whether more may come; ask before `read`, so that the last bytes are not missed."""
-        if self._unwanted:
-            return SpoolState.END
-        return SpoolState(lib.aiod_spool_state(self._core, self._number))
-
-    def end(self) -> None:
-        """Its reader wants no more: there is none from now on."""
-        with self._using:
-            self._unwanted = True
-            if not self._closed:
-                os.eventfd_write(self.event_fd, 1)
-
-    def clear_event(self) -> None:
-        """Make `event_fd` unreadable until the core has news."""
-        try:
-            os.eventfd_read(self.event_fd)
-        except BlockingIOError:
-            return
-
-    def read_some(self) -> list[tuple[int, bytes]]:
-        """What the core has written, up to about `READ_AHEAD` bytes, as (stream, bytes)."""
-        found: list[tuple[int, bytes]] = []
-        size = 0
-        while size < READ_AHEAD and (chunk := self.read()) is not None:
-            found.append(chunk)
-            size += len(chunk[1])
-        return found
-
-    def read(self) -> tuple[int, bytes] | None:
-        """The next (stream, bytes), or None if the core has written no more."""
-        with self._using:
-            return None if self._closed or self._unwanted else self._read()
-
-    def _read(self) -> tuple[int, bytes] | None:
-        if self._offset >= lib.aiod_spool_written(self._core, self._number):
-            return None
-        header = os.pread(self._file, FRAME_HEADER, self._offset)
-        length = int.from_bytes(header[1:], sys.byteorder)
-        data = os.pread(self._file, length, self._offset + FRAME_HEADER)
-        self._offset += FRAME_HEADER + length
-        lib.aiod_spool_consumed(self._core, self._number, self._offset)
-        return header[0], data
-
-    def close(self) -> None:
-        """Give back the file and its disk space; nothing is to be read any more."""
-        with self._using:
-            if not self._closed:
-                self._closed = True
-                lib.aiod_spool_close(self._core, self._number)

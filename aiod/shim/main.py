@@ -110,7 +110,7 @@ class Shim:
         self._released = False
         self.ended: Callable[[Process], None] = Process.close
         path = self.request.log.path
-        self.spools = str(Path(path).parent if path else self.directory)
+        self.waiting = str(Path(path).parent if path else self.directory)
 
     def _first(self, init: Init) -> Process:
         descriptors = (init.pidfd, init.console, init.channel)

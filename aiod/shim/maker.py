@@ -121,7 +121,7 @@ class Maker:
         if task.console_fd >= 0:
             streams.take_console(task.console_fd)
         started_ns = time.time_ns() if request.start else 0
-        with _listen(self._directory / protocol.SOCKET_FILE) as listener:
+        with listen(self._directory / protocol.SOCKET_FILE) as listener:
             handover.hand_over(
                 self._link, task, streams, listener.fileno(), request.log, started_ns, raw
             )
@@ -196,8 +196,8 @@ def remove(cgroup: cgroups.Cgroup) -> None:
         print(f"aiod-shim: {error}", file=sys.stderr)
 
 
-def _listen(path: Path) -> socket.socket:
-    """A socket at `path`, which may be longer than an address can be."""
+def listen(path: Path) -> socket.socket:
+    """A socket at `path`, which may be longer than an address can be. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -28,6 +28,7 @@ INIT_FILE = "init.json"
 EXIT_FILE = "exit.json"
 EXECS_DIRECTORY = "execs"
 SOCKET_FILE = "shim.sock"
+STREAMS_FILE = "streams.sock"
 ERROR_LOG_FILE = "shim.log"
 ROOTFS_DIRECTORY = "rootfs"
 
@@ -124,6 +125,20 @@ class SpawnReply(msgspec.Struct, frozen=True):
     errno: int = 0
     message: str = ""
     kind: str = ""
+
+
+class JoinRequest(msgspec.Struct, frozen=True):
+    """The line by which a client of `streams.sock` begins; which process's streams it wants.
+
+    The answer is an empty line, or one with the SpawnReply that says why not. Then whatever the
+    client sends, if it wants `stdin`, is the process's input to the end of it, and what it is sent
+    is the output, in the form of Docker's multiplexed streams, to the end of it.
+    """
+
+    exec_id: str = ""
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
 
 
 _LONGEST_TEXT = 500  # characters: the reply travels in a datagram, or in a gRPC header

@@ -24,8 +24,7 @@ from grpclib.server import Server, Stream
 
 from aiod.native import spec
 from aiod.native.errors import NativeError
-from aiod.shim import attachment, control, protocol, stdio
-from aiod.shim.core import Spool
+from aiod.shim import attachment, control, joining, maker, protocol, stdio
 from aiod.shim.proto.aiod.shim.v1 import (
     AttachInput,
     AttachOpen,
@@ -232,26 +231,28 @@ class Front(ShimBase):
         opened = first.open or AttachOpen()
         process = self._process(opened.exec_id)
         streams = (1 if opened.stdout else 0) + (2 if opened.stderr else 0)
-        spool = self._shim.core.subscribe(process.number, streams or 3, self._shim.spools)
-        feeding = None
-        if opened.stdin:
-            feeding = asyncio.create_task(self._feed(messages, process, spool))
-        try:
-            yield AttachOutput(ready=True)
-            async with contextlib.aclosing(attachment.chunks(spool)) as chunks:
-                async for stream, data in chunks:
-                    yield AttachOutput(stream=stream, data=data)
-        except attachment.TooSlowError as error:
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, "the reader was too slow") from error
-        finally:
-            spool.close()
-            if feeding is not None:
-                feeding.cancel()
-                try:
-                    await asyncio.gather(feeding, return_exceptions=True)
-                finally:
-                    if process.stdin_once:
-                        process.streams.close_stdin()
+        ours, cores = socket.socketpair()
+        with ours:
+            with cores:
+                self._shim.core.join(process.number, streams, cores, directory=self._shim.waiting)
+            feeding = None
+            if opened.stdin:
+                feeding = asyncio.create_task(self._feed(messages, process, ours))
+            try:
+                yield AttachOutput(ready=True)
+                async with contextlib.aclosing(joining.output(ours)) as chunks:
+                    async for stream, data in chunks:
+                        yield AttachOutput(stream=stream, data=data)
+            except joining.TooSlowError as error:
+                raise GRPCError(Status.RESOURCE_EXHAUSTED, str(error)) from error
+            finally:
+                if feeding is not None:
+                    feeding.cancel()
+                    try:
+                        await asyncio.gather(feeding, return_exceptions=True)
+                    finally:
+                        if process.stdin_once:
+                            process.streams.close_stdin()
 
     async def _call_rpc_handler_server_stream(
         self, handler: Callable[..., Any], stream: Stream[Any, Any], request: object
@@ -262,7 +263,7 @@ class Front(ShimBase):
                 await stream.send_message(reply)
 
     async def _feed(
-        self, messages: AsyncIterator[AttachInput], process: "Process", spool: Spool
+        self, messages: AsyncIterator[AttachInput], process: "Process", output: socket.socket
     ) -> None:
         """Pass input on; a client that says it will send nothing more wants no more output."""
         async for message in messages:
@@ -270,7 +271,7 @@ class Front(ShimBase):
                 await attachment.write(process.streams, message.stdin)
             if message.stdin_end and (process.stdin_once or process.number != self._shim.init):
                 process.streams.close_stdin()
-        spool.end()
+        output.shutdown(socket.SHUT_RD)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
@@ -282,10 +283,29 @@ def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
 async def serve(shim: "Shim", listener: socket.socket, ended: "asyncio.Event") -> None:
     """Answer until `ended` is set."""
     gc.enable()  # it is off in the template, and calls leave cycles behind
-    server = Server([Front(shim)])
-    await server.start(sock=listener)
-    await ended.wait()
-    server.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5):
-            await server.wait_closed()
+    async with _joined(shim):
+        server = Server([Front(shim)])
+        await server.start(sock=listener)
+        await ended.wait()
+        server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def _joined(shim: "Shim") -> AsyncIterator[None]:
+    """Serve `streams.sock` meanwhile. Where it cannot be made (a full disk), Attach remains."""
+    try:
+        listener = maker.listen(shim.directory / protocol.STREAMS_FILE)
+    except OSError:
+        yield
+        return
+    with listener:
+        listener.setblocking(False)
+        task = asyncio.create_task(joining.Joining(shim).serve(listener))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -7,13 +7,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
 from grpclib.client import Channel
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from aiod.errors import InternalError
@@ -28,19 +27,15 @@ from aiod.shim.proto.aiod.shim.v1 import (
     ShimStub,
     StartRequest,
     StartResponse,
+    StateRequest,
 )
+from aiod.tasks import shim_streams
 from aiod.tasks.shim_client import SpawnError
+from aiod.tasks.shim_streams import ProcessStream
+from aiod.wire import frames
 
 CALL_SECONDS = 30.0
 _PART_SECONDS = 1.0  # that input may take which its process does not read
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of output; `stream` is 1 or 2."""
-
-    stream: int
-    data: bytes
 
 
 def _refused(error: GRPCError) -> Exception:
@@ -69,6 +64,7 @@ class ShimClient:
     """A connection to the shim of one run directory."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         # The path may be longer than a socket's address can be.
         self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._channel = Channel(path=f"/proc/self/fd/{self._directory}/{protocol.SOCKET_FILE}")
@@ -107,8 +103,17 @@ class ShimClient:
 
     async def attach(
         self, exec_id: str, *, stdin: bool, stdout: bool, stderr: bool
-    ) -> "AttachStream":
-        """Join; what the process says from the return on is delivered."""
+    ) -> "ProcessStream":
+        """Join; what the process says from the return on is delivered. Raises SpawnError."""
+        asked = protocol.JoinRequest(exec_id, stdin, stdout, stderr)
+        async with asyncio.timeout(CALL_SECONDS):
+            with contextlib.suppress(FileNotFoundError):
+                return await shim_streams.join(self.directory, asked)
+            # The front that serves it begins with the first call.
+            async with _answered():
+                await self.stub.state(StateRequest())
+            with contextlib.suppress(FileNotFoundError):
+                return await shim_streams.join(self.directory, asked)
         stream = AttachStream(self._channel)
         opened = AttachOpen(exec_id=exec_id, stdin=stdin, stdout=stdout, stderr=stderr)
         await stream.open(opened)
@@ -116,7 +121,10 @@ class ShimClient:
 
 
 class AttachStream:
-    """Both directions of one attach. The generated stub cannot end a call whose input goes on."""
+    """Both directions of one attach, as a call: where there is no socket for it.
+
+    The generated stub cannot end a call whose input goes on.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._stack = contextlib.AsyncExitStack()
@@ -134,18 +142,19 @@ class AttachStream:
             await self._stream.send_message(AttachInput(open=opened))
             await self._stream.recv_message()
 
-    async def read(self) -> Chunk | None:
-        """The next piece of output, None at its end."""
-        with contextlib.suppress(StreamTerminatedError, GRPCError):
+    async def read(self) -> bytes | None:
+        """See ProcessStream."""
+        try:
             if (reply := await self._stream.recv_message()) is not None:
-                return Chunk(int(reply.stream), bytes(reply.data))
+                return frames.encode(int(reply.stream), bytes(reply.data))
+        except GRPCError as error:
+            if error.status is Status.RESOURCE_EXHAUSTED and not self._ended:
+                self._ended = True
+                return frames.encode(frames.SYSTEM, (error.message or "").encode())
+        except StreamTerminatedError:
+            pass
         self._ended = True
         return None
-
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
-        """The output, to its end."""
-        while (chunk := await self.read()) is not None:
-            yield chunk
 
     async def write(self, data: bytes) -> None:
         """Pass input on, waiting while the process does not read."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -15,8 +16,12 @@ import pytest
 from aiod.containers import logs
 from aiod.containers.logformats import FORMATS, LogEntry
 from aiod.containers.options import LogOptions
+from aiod.shim import protocol
 from aiod.shim.proto.aiod.shim.v1 import KillRequest, StateRequest
+from aiod.tasks.shim_streams import JoinedStream
+from aiod.wire.frames import Decoder
 from tests.support.containers import extract
+from tests.support.engine import eventually
 from tests.support.shims import Made, Shims, shims_in
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces and mounts")
@@ -204,18 +209,41 @@ async def test_a_log_that_a_crash_has_cut_goes_on(shims: Shims, driver: str) -> 
     assert [e.data for e in await read(second, driver)] == [b"after\n", b"after\n"]
 
 
-async def test_a_slow_reader_stalls_nobody(shims: Shims) -> None:
-    """The container writes 20 MiB and ends while an attached client has read nothing."""
+@pytest.mark.parametrize("way", ["socket", "call"])
+async def test_a_slow_reader_stalls_nobody(shims: Shims, way: str) -> None:
+    """The container writes 20 MiB and ends while an attached client has read nothing.
+
+    The same where the shim could make no socket for streams, and they are messages of a call.
+    """
     script = "read x; dd if=/dev/zero bs=64k count=320 2>/dev/null; exit 3"
     made = await shims.make("sh", "-c", script, open_stdin=True, log={"driver": "none"})
+    await made.stub.state(StateRequest())
+    if way == "call":
+        (made.directory / protocol.STREAMS_FILE).unlink()
     attached = await made.client.attach("", stdin=True, stdout=True, stderr=False)
+    assert isinstance(attached, JoinedStream) is (way == "socket")
     await attached.write(b"\n")
     assert (await made.exit()).exit_code == 3
-    size = 0
-    async for chunk in attached:
-        size += len(chunk.data)
+    decoder, size = Decoder(), 0
+    while data := await attached.read():
+        size += sum(len(frame.data) for frame in decoder.feed(data))
     await attached.close()
-    assert size == 320 * 65536
+    assert (size, decoder.pending) == (320 * 65536, 0)
+
+
+@pytest.mark.parametrize("way", ["socket", "call"])
+async def test_what_a_client_sent_before_it_left_arrives(shims: Shims, way: str) -> None:
+    script = "sleep 0.2; head -c 50000 | sha256sum; exec sleep 1000"
+    made = await shims.make("sh", "-c", script, open_stdin=True, stdin_once=True)
+    await made.stub.state(StateRequest())
+    if way == "call":
+        (made.directory / protocol.STREAMS_FILE).unlink()
+    attached = await made.client.attach("", stdin=True, stdout=False, stderr=False)
+    data = os.urandom(50000)
+    await attached.write(data)
+    await attached.close()
+    told = hashlib.sha256(data).hexdigest()
+    await asyncio.to_thread(eventually, made.log.read_text, lambda log: told in log)
 
 
 async def test_nobody_reads_and_nobody_blocks(shims: Shims) -> None:

@@ -1,7 +1,9 @@
 """The loop that holds a process's output, without a container."""
 
+import contextlib
 import os
-import select
+import random
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from aiod.shim.core import Core, EventKind, Outputs, Spool, SpoolState
+from aiod.shim.core import Core, EventKind, Outputs
 from aiod.shim.protocol import LogConfig
+from aiod.wire.frames import Decoder, Frame
+from tests.support.engine import eventually
 
 CHUNK = b"x" * 65536
 
@@ -18,11 +22,14 @@ CHUNK = b"x" * 65536
 class Loop:
     """A core in a thread of its own, with one process whose output is `feed`."""
 
-    def __init__(self, log: LogConfig) -> None:
+    def __init__(self, log: LogConfig, place: Path, *, error: bool = False) -> None:
+        self.place = place
+        self.sockets: list[socket.socket] = []
         self.child = subprocess.Popen(["sleep", "1000"])
         output, self.feed = os.pipe()
+        errors, self.error_feed = os.pipe() if error else (-1, -1)
         self.core = Core()
-        self.number = self.core.add(self.child.pid, Outputs(output, -1, False), log)
+        self.number = self.core.add(self.child.pid, Outputs(output, errors, False), log)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -31,63 +38,170 @@ class Loop:
             pass
 
     def close(self) -> None:
+        for connection in self.sockets:
+            connection.close()
         self.core.wake()
         self.thread.join()
         self.core.close()
         os.close(self.feed)
+        if self.error_feed >= 0:
+            os.close(self.error_feed)
         self.child.kill()
         self.child.wait()
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    made = Loop(LogConfig("none"))
+def loop(tmp_path: Path) -> Iterator[Loop]:
+    made = Loop(LogConfig("none"), tmp_path)
     yield made
     made.close()
 
 
-def drained(spool: Spool) -> int:
-    size = 0
-    while (chunk := spool.read()) is not None:
-        size += len(chunk[1])
-    return size
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Loop]:
+    """One with an error output too."""
+    made = Loop(LogConfig("none"), tmp_path, error=True)
+    yield made
+    made.close()
+
+
+class Reader:
+    """The other end of what the core sends to one reader."""
+
+    def __init__(self, loop: Loop, place: Path, streams: int = 1, **limit: int) -> None:
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(60)
+        loop.sockets.append(self.socket)
+        with theirs:
+            loop.core.join(
+                loop.number, streams, theirs, directory=str(place), greeting=b"hello\n", **limit
+            )
+        assert self.socket.recv(6) == b"hello\n"
+        self.decoder = Decoder()
+        self.frames: list[Frame] = []
+        self.size = 0
+
+    def read(self, most: int = 1 << 20) -> bool:
+        """Take what is there, waiting for something; False at the end."""
+        data = self.socket.recv(most)
+        found = list(self.decoder.feed(data))
+        self.frames += found
+        self.size += sum(len(frame.data) for frame in found)
+        return bool(data)
+
+    def read_up_to(self, size: int) -> None:
+        while self.size < size:
+            assert self.read()
+        assert self.size == size
+
+    def data(self, stream: int = 1) -> bytes:
+        return b"".join(frame.data for frame in self.frames if frame.stream == stream)
+
+
+def occupied(loop: Loop) -> int:
+    """Bytes on disk of what waits for readers: a file without a name, which this process holds."""
+    sizes = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith(str(loop.place)) and "(deleted)" in target:
+                sizes.append(os.stat(f"/proc/self/fd/{name}").st_blocks * 512)
+    return sum(sizes)
 
 
 def test_a_reader_that_lags_too_far_is_cut_and_nobody_waits(loop: Loop, tmp_path: Path) -> None:
-    slow = loop.core.subscribe(loop.number, 1, str(tmp_path), limit=1 << 20)
-    patient = loop.core.subscribe(loop.number, 1, str(tmp_path))
+    slow = Reader(loop, tmp_path, limit=1 << 20)
+    patient = Reader(loop, tmp_path)
     for _ in range(64):  # 4 MiB into a pipe of 64 KiB: it returns because the loop reads on
         os.write(loop.feed, CHUNK)
-    while slow.state() is SpoolState.OPEN:
-        assert select.select([slow.event_fd], [], [], 20)[0]
-        slow.clear_event()
-    assert slow.state() is SpoolState.CUT
-    assert 0 < drained(slow) <= 1 << 20
-    size = 0
-    while size < 64 * len(CHUNK):
-        assert select.select([patient.event_fd], [], [], 20)[0]
-        patient.clear_event()
-        size += drained(patient)
-    assert (size, patient.state()) == (64 * len(CHUNK), SpoolState.OPEN)
-    slow.close()
-    patient.close()
+    patient.read_up_to(64 * len(CHUNK))
+    while slow.read():
+        pass
+    assert slow.decoder.pending == 0
+    assert 0 < len(slow.data()) <= (1 << 20) + 2 * len(CHUNK)
+    assert slow.frames[-1] == Frame(3, slow.frames[-1].data)
+    assert b"too slow" in slow.frames[-1].data
+    os.write(loop.feed, b"more")
+    patient.read_up_to(64 * len(CHUNK) + 4)
 
 
 def test_what_was_read_gives_its_disk_space_back(loop: Loop, tmp_path: Path) -> None:
-    spool = loop.core.subscribe(loop.number, 1, str(tmp_path), limit=2 << 20)
-    size = 0
-    for round_ in range(1, 17):  # 8 MiB through a spool that holds two
+    """8 MiB to one who may lag by two, while another reads nothing up to its limit of three."""
+    reader = Reader(loop, tmp_path, limit=2 << 20)
+    other = Reader(loop, tmp_path, limit=3 << 20)
+    for round_ in range(1, 17):
         for _ in range(8):
             os.write(loop.feed, CHUNK)
-        while size < round_ * 8 * len(CHUNK):
-            assert select.select([spool.event_fd], [], [], 20)[0]
-            spool.clear_event()
-            size += drained(spool)
-    assert spool.state() is SpoolState.OPEN
-    spool.close()
+        reader.read_up_to(round_ * 8 * len(CHUNK))
+        assert occupied(loop) <= (3 << 20) + 2 * len(CHUNK) + (1 << 20)
+    while other.read():
+        pass
+    assert other.frames[-1].stream == 3
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_file_goes_with_the_last_reader(loop: Loop, tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        readers = [Reader(loop, tmp_path) for _ in range(5)]
+        for _ in range(16):
+            os.write(loop.feed, CHUNK)
+        readers[0].read_up_to(16 * len(CHUNK))
+        assert occupied(loop) > 0
+        for reader in readers:
+            reader.socket.close()
+        eventually(lambda: len(os.listdir("/proc/self/fd")), lambda now: now == before)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_everybody_gets_all_of_it_however_they_read(both: Loop, tmp_path: Path, seed: int) -> None:
+    """Readers of one stream or of two, who come and go, against what was written."""
+    chance = random.Random(seed)
+    written = {1: b"", 2: b""}
+    readers: list[tuple[Reader, int, dict[int, int]]] = []
+    witness = Reader(both, tmp_path, 3)
+    total = 0
+    for _ in range(120):
+        if chance.random() < 0.1:
+            streams = chance.choice([0, 1, 2, 3])
+            witness.read_up_to(total)  # so that it is known what comes before it
+            begun = {stream: len(data) for stream, data in written.items()}
+            readers.append((Reader(both, tmp_path, streams), streams, begun))
+        stream, size = chance.choice([1, 2]), chance.choice([1, 100, 5000, 65536])
+        data = chance.randbytes(size)
+        os.write(both.feed if stream == 1 else both.error_feed, data)
+        written[stream] += data
+        total += size
+        for reader, streams, begun in readers:
+            due = sum(len(written[s]) - begun[s] for s in (1, 2) if streams & s)
+            if reader.size < due and chance.random() < 0.3:
+                reader.read(chance.choice([1, 7, 1000, 100_000]))
+    witness.read_up_to(total)
+    for reader, streams, begun in [(witness, 3, {1: 0, 2: 0}), *readers]:
+        wanted = {s: written[s][begun[s] :] if streams & s else b"" for s in (1, 2)}
+        reader.read_up_to(sum(map(len, wanted.values())))
+        assert {s: reader.data(s) for s in (1, 2)} == wanted
+        assert reader.decoder.pending == 0
+
+
+def test_at_the_end_all_that_waits_is_sent(loop: Loop, tmp_path: Path) -> None:
+    reader, late = Reader(loop, tmp_path), Reader(loop, tmp_path)
+    for _ in range(64):
+        os.write(loop.feed, CHUNK)
+    reader.read_up_to(64 * len(CHUNK))
+    loop.core.announce(loop.number)
+    loop.core.drop(loop.number)
+    assert not reader.read()
+    late.read_up_to(64 * len(CHUNK))
+    assert not late.read()
+
+
+def test_one_who_comes_after_the_end_sees_it(loop: Loop, tmp_path: Path) -> None:
+    loop.core.announce(loop.number)
+    assert not Reader(loop, tmp_path).read()
+
+
 def test_an_unknown_process_has_no_output(loop: Loop, tmp_path: Path) -> None:
-    with pytest.raises(ProcessLookupError):
-        loop.core.subscribe(99, 1, str(tmp_path))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(ProcessLookupError):
+        loop.core.join(99, 1, theirs, directory=str(tmp_path))

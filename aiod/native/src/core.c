@@ -111,24 +111,15 @@ static void process_free(struct process *process) {
     free(process);
 }
 
-void core_spool_free(struct spool *spool) {
-    core_close_fd(&spool->file);
-    core_close_fd(&spool->event);
-    free(spool);
-}
-
 void aiod_core_free(aiod_core *core) {
+    core_free_readers(core);
     for (int i = 0; i < core->process_count; i++)
         if (core->processes[i])
             process_free(core->processes[i]);
-    for (int i = 0; i < core->spool_count; i++)
-        if (core->spools[i])
-            core_spool_free(core->spools[i]);
     core_close_fd(&core->epoll);
     core_close_fd(&core->signals);
     core_close_fd(&core->wake);
     free(core->processes);
-    free(core->spools);
     if (core->chunk != MAP_FAILED)
         munmap(core->chunk, CHUNK);
     core_close_fd(&core->maker);
@@ -299,7 +290,7 @@ int aiod_core_add(aiod_core *core, int pid, int output_fd, int error_fd, int ter
 void aiod_core_announce(aiod_core *core, int process) {
     pthread_mutex_lock(&core->lock);
     core->processes[process]->announced = true;
-    core_end_spools(core, process);
+    core_end_readers(core, process);
     pthread_mutex_unlock(&core->lock);
 }
 
@@ -313,10 +304,8 @@ static void forget(aiod_core *core, int number) {
 
 void aiod_core_drop(aiod_core *core, int process) {
     pthread_mutex_lock(&core->lock);
-    core_end_spools(core, process);
-    for (int i = 0; i < core->spool_count; i++)
-        if (core->spools[i] && core->spools[i]->process == process)
-            core->spools[i]->process = -1;
+    core_end_readers(core, process);
+    core_orphan_readers(core, process);
     core->processes[process]->dropped = true;
     forget(core, process);
     pthread_mutex_unlock(&core->lock);
@@ -352,7 +341,7 @@ static void handle_signals(aiod_core *core) {
         reload_net(core);
 }
 
-static void dispatch(aiod_core *core, uint64_t data) {
+static void dispatch(aiod_core *core, uint64_t data, uint32_t events) {
     enum source source = (enum source)(data >> 48);
     switch (source) {
     case SOURCE_SIGNAL: handle_signals(core); break;
@@ -360,6 +349,7 @@ static void dispatch(aiod_core *core, uint64_t data) {
     case SOURCE_LISTENER: core->connected = true; break;
     case SOURCE_MAKER: core_hear_maker(core); break;
     case SOURCE_OUTPUT: read_output(core, (int)(uint32_t)data, (data >> 32) & 1); break;
+    case SOURCE_READER: core_serve_reader(core, (int)(uint32_t)data, events); break;
     }
 }
 
@@ -458,7 +448,7 @@ static bool turn(aiod_core *core, struct aiod_event *event, int *error) {
         return true;
     }
     for (int i = 0; i < count; i++)
-        dispatch(core, ready[i].data.u64);
+        dispatch(core, ready[i].data.u64, ready[i].events);
     /* The init has a copy of its end, until it executes: there may be no end of file. */
     if (core->maker >= 0 && core->maker_reaped)
         core_hear_maker(core);

@@ -13,12 +13,8 @@
 
 enum { CHUNK = 65536, EVENTS = 16, STASH = 256 };
 
-enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT, SOURCE_MAKER };
-
-struct spool {
-    int process, streams, file, event, state;
-    int64_t limit, written, consumed, punched;
-};
+enum source { SOURCE_SIGNAL, SOURCE_WAKE, SOURCE_LISTENER, SOURCE_OUTPUT, SOURCE_MAKER,
+              SOURCE_READER };
 
 struct process {
     int pid;
@@ -27,6 +23,7 @@ struct process {
     int status;
     int64_t time_ns, drain_until, retry_at;
     struct shimlog log;
+    struct backlog *backlog; /* NULL: nobody reads along */
 };
 
 struct stashed {
@@ -43,8 +40,8 @@ struct aiod_core {
     const char *directory; /* NULL: nothing is served to a network */
     struct process **processes; /* by number, NULL: free */
     int process_count;
-    struct spool **spools;
-    int spool_count;
+    struct reader **readers; /* by number, NULL: free */
+    int reader_count;
     int holds, stash_count;
     struct stashed stash[STASH];
     char *chunk;
@@ -63,10 +60,14 @@ int core_place(void ***table, int *count);
 /* core.c */
 void core_release_hold(aiod_core *core);
 
-/* spool.c */
+/* readers.c */
 void core_broadcast(aiod_core *core, int number, int stream, size_t length);
-void core_end_spools(aiod_core *core, int number);
-void core_spool_free(struct spool *spool);
+void core_serve_reader(aiod_core *core, int number, uint32_t events);
+/* A process says no more: who has been sent all of it sees the end. */
+void core_end_readers(aiod_core *core, int number);
+/* A process is forgotten; those who lag behind are still sent the rest. */
+void core_orphan_readers(aiod_core *core, int number);
+void core_free_readers(aiod_core *core);
 
 /* takeover.c */
 void core_set_listening(aiod_core *core, bool listening);
