@@ -1,17 +1,14 @@
 """A container's output while its log is rotated, and while who reads it is slow or dies."""
 
-import contextlib
 import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from tests.drills.test_daemon_killed import ENDLESS, assert_numbered, finish
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
-from tests.support.hijacked import Hijack
-from tests.support.processes import Identity, parent, pss_kib, send, wait_gone
+from tests.support.processes import Identity, send, wait_gone
 
 LINES = 60_000
 # 100 bytes a line: 6 MB, which no pipe and no socket's buffer holds
@@ -79,41 +76,3 @@ def test_a_reader_that_is_killed_takes_nothing_along(daemon: AiodDaemon) -> None
         assert api.wait(container) == 0
         assert assert_numbered(api.logs(container)) > 0
     finish(daemon)
-
-
-def test_slow_readers_of_a_log_cost_no_memory(daemon: AiodDaemon) -> None:
-    """20 who follow a chatty log at 1 KB/s: the daemon and the shim grow by less than 32 MiB, and
-    the container is as fast as it is alone.
-    """
-    with daemon.api() as api:
-        made = api.run("sh", "-c", "read go; head -c 30000000 /dev/zero | tr '\\0' 'x' | fold; "
-                       "echo all", OpenStdin=True)  # fmt: skip
-        pids = (daemon.pid, parent(api.state(made)["Pid"]) or 0)
-        with contextlib.ExitStack() as stack:
-            readers = [stack.enter_context(_follower(daemon, made)) for _ in range(20)]
-            before = [pss_kib(pid) for pid in pids]
-            attach = f"/containers/{made}/attach?stdin=1&stream=1"
-            stream = stack.enter_context(Hijack(daemon, attach))
-            stream.send(b"go\n")
-            assert api.wait(made) == 0  # however slowly anybody reads
-            for reader in readers:
-                assert len(reader.recv(1024)) > 0
-            grown = []
-            for pid, size in zip(pids, before, strict=True):
-                with contextlib.suppress(ProcessLookupError):  # of the shim: its work is done
-                    grown.append(pss_kib(pid) - size)
-            assert grown
-            assert all(size < 32 << 10 for size in grown), grown
-        api.remove(made)
-
-
-@contextlib.contextmanager
-def _follower(daemon: AiodDaemon, container: str) -> Iterator[socket.socket]:
-    """A connection whose answer nobody hurries to read."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(60)
-        connection.connect(str(daemon.socket))
-        path = f"/containers/{container}/logs?follow=1&stdout=1"
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert connection.recv(1024).startswith(b"HTTP/1.1 200")
-        yield connection
