@@ -175,11 +175,11 @@ async def test_a_full_disk_blocks_no_container(shims: Shims, small_disk: Path, d
     made = await shims.make("sh", "-c", script, open_stdin=True, log=log)
     attached = await made.client.attach("", stdin=True, stdout=True, stderr=False)
     await attached.write(b"\n")
-    seen = b""
-    async for chunk in attached:  # which is told what the log was told before
-        seen += chunk.data
-        if seen.endswith(b"\nline number 3999\n"):
-            break
+    decoder, seen = Decoder(), b""
+    while not seen.endswith(b"\nline number 3999\n"):  # it is told what the log was told before
+        data = await attached.read()
+        assert data is not None
+        seen += b"".join(frame.data for frame in decoder.feed(data))
     await attached.close()
     state = await made.stub.state(StateRequest())
     assert state.log_lost_bytes > 0
