@@ -125,6 +125,16 @@ def daemon(new_daemon: AiodDaemon) -> AiodDaemon:
     return new_daemon
 
 
+@pytest.fixture(scope="class")
+def class_daemon(scratch: Path) -> Iterator[AiodDaemon]:
+    """A daemon for all tests of a class, not yet started."""
+    daemon = AiodDaemon(scratch / str(next(_numbers)))
+    try:
+        yield daemon
+    finally:
+        daemon.destroy()
+
+
 @pytest.fixture(scope="session")
 def dockerd_site(scratch: Path) -> Iterator[Site]:
     """One dockerd for the session on a machine of its own, with another host beside it."""

@@ -10,6 +10,7 @@ import random
 import secrets
 import tarfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ def context() -> bytes:
     return out.getvalue()
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One of them, as a stage of a tour."""
+
+    title: str
+    do: Callable[[Api], None]
+
+    def run(self, api: Api, repeated: bool) -> None:
+        """Do it, whether it was begun before or not."""
+        self.do(api)
+
+
 class ImageTour:
     """The operations on one daemon and one registry."""
 
@@ -74,6 +87,10 @@ class ImageTour:
             "collect": self.collect,
             "delete": self.delete,
         }
+
+    def stages(self, *names: str) -> list[Operation]:
+        """The operations of these names, or all."""
+        return [Operation(name, self.operations[name]) for name in names or self.operations]
 
     def load(self, api: Api) -> None:
         """An archive of three layers."""

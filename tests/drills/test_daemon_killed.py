@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.drills import tour
+from tests.drills.tour import Walk
 from tests.support import leaks
-from tests.support.daemon import AiodDaemon, armed
+from tests.support.daemon import AiodDaemon
 from tests.support.engine import DaemonDiedError, eventually
 from tests.support.http import Api
 from tests.support.processes import Identity, wait_gone
@@ -117,25 +118,33 @@ def test_fifty_running_containers(daemon: AiodDaemon) -> None:
     finish(daemon)
 
 
-@pytest.mark.parametrize("point", TOUR_POINTS)
-def test_killed_at(daemon: AiodDaemon, point: str) -> None:
-    """The daemon dies at `point` in the middle of a tour that its successor completes."""
+@pytest.fixture(scope="class")
+def walk(class_daemon: AiodDaemon) -> Iterator[Walk]:
+    """A tour of all verbs beside a container that must not notice."""
+    daemon = class_daemon
+    daemon.start()
     with daemon.api() as api:
         witness = Witness.start(api, daemon)
-    daemon.sigkill()
-    # What a start does in the background may be reached before the daemon is ready, or after.
-    ready = daemon.launch(armed(point))
-    reached = tour.passes(daemon, 0, repeated=False) if ready else 0
-    assert reached < len(tour.STEPS), f"no step of the tour reaches {point}"
-    assert daemon.wait_death() == -signal.SIGKILL, daemon.log_tail()
-    daemon.restart()
-    with daemon.api() as api:
-        witness.assert_undisturbed(api)
-    leaks.assert_none(daemon)
-    assert tour.passes(daemon, reached, repeated=True) == len(tour.STEPS), daemon.log_tail()
-    with daemon.api() as api:
-        witness.assert_undisturbed(api)
+
+    def settled() -> None:
+        with daemon.api() as api:
+            witness.assert_undisturbed(api)
+        leaks.assert_none(daemon)
+
+    walk = Walk(daemon, tour.STEPS, settled)
+    yield walk
+    walk.complete()
+    settled()
     finish(daemon)
+
+
+class TestKilledAtEveryPoint:
+    """Of all verbs on containers."""
+
+    @pytest.mark.parametrize("point", TOUR_POINTS)
+    def test_killed_at(self, walk: Walk, point: str) -> None:
+        """The daemon dies at `point` in the middle of a tour with which its successor goes on."""
+        walk.die_at(point)
 
 
 class Aftermath:

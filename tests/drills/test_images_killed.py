@@ -13,6 +13,7 @@ import pytest
 
 from tests.drills.imagetour import ImageTour, sound
 from tests.drills.test_daemon_killed import IMAGE_POINTS
+from tests.drills.tour import Walk
 from tests.support import leaks
 from tests.support.daemon import AiodDaemon, armed
 from tests.support.registry import Registry
@@ -94,21 +95,27 @@ def test_random_instants(daemon: AiodDaemon, tour: ImageTour, name: str) -> None
     finish(daemon, tour)
 
 
-@pytest.mark.parametrize("point", IMAGE_POINTS)
-def test_killed_at(daemon: AiodDaemon, tour: ImageTour, point: str) -> None:
-    """It dies at `point` of some operation, which then succeeds with its successor."""
-    daemon.sigkill()
-    begun = ""
-    if daemon.launch(armed(point)):
-        begun = next((name for name in tour.operations if not attempt(daemon, tour, name)), "")
-        assert begun, f"no operation reaches {point}"
-    assert daemon.wait_death() == -signal.SIGKILL, daemon.log_tail()
-    daemon.restart()
-    assert_whole(daemon)
-    for name in [begun, *tour.operations] if begun else tour.operations:
-        assert attempt(daemon, tour, name), daemon.log_tail()
-    assert_whole(daemon)
-    finish(daemon, tour)
+@pytest.fixture(scope="class")
+def walk(class_daemon: AiodDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """All operations, in turn."""
+    daemon, scratch = class_daemon, tmp_path_factory.mktemp("walk")
+    daemon.start()
+    with Registry(scratch / "registry") as registry:
+        tour = ImageTour(daemon, registry, scratch)
+        walk = Walk(daemon, tour.stages(), lambda: assert_whole(daemon))
+        yield walk
+        walk.complete()
+        assert_whole(daemon)
+        finish(daemon, tour)
+
+
+class TestKilledAtEveryPoint:
+    """Of what is done to images."""
+
+    @pytest.mark.parametrize("point", IMAGE_POINTS)
+    def test_killed_at(self, walk: Walk, point: str) -> None:
+        """It dies at `point` of some operation, which then succeeds with its successor."""
+        walk.die_at(point)
 
 
 def test_a_collection_is_killed_again_and_again(daemon: AiodDaemon, tour: ImageTour) -> None:

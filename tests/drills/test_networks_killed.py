@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills import tour
 from tests.drills.test_daemon_killed import POINTS, finish
-from tests.drills.tour import Step, delete, one_step, post
+from tests.drills.tour import Step, Walk, delete, one_step, post
 from tests.support import leaks, nameserver
-from tests.support.daemon import AiodDaemon, armed
+from tests.support.daemon import AiodDaemon
 from tests.support.engine import DaemonDiedError
 from tests.support.http import ApiError
 from tests.support.playground import FOREVER, Box, Playground, Site, aiod_on_its_own
@@ -115,20 +114,16 @@ class Scene:
         for name in ("bystander", self.bystander.name):
             assert self.bystander.look_up(name) == [self.address]
 
-    @property
-    def running(self) -> bool:
-        """Whether the daemon is."""
-        return self.daemon.process is not None and self.daemon.process.poll() is None
-
-    def reconnect(self) -> None:
-        """Talk to the daemon that runs now."""
+    def begun(self) -> None:
+        """A daemon has started again, with everything as it was."""
         self.ground.api.close()
+        assert self.bystander.ip4("near") == self.address
+        leaks.assert_none(self.daemon)
 
     def restart(self) -> None:
-        """Start the daemon again, with everything as it was."""
+        """Start the daemon again."""
         self.daemon.restart()
-        self.reconnect()
-        assert self.bystander.ip4("near") == self.address
+        self.begun()
 
     def assert_settled(self) -> None:
         """The bystander answers and nothing else is there than what it has."""
@@ -163,46 +158,15 @@ def scene(scratch: Path) -> Iterator[Scene]:
     with aiod_on_its_own(scratch) as site, Playground(site) as ground:
         scene = Scene(ground)
         yield scene
-        if not scene.running:
+        if not scene.daemon.running:
             scene.restart()
         scene.finish()
 
 
-class Walk:
-    """A tour that goes round, each daemon going on with the step in which the last one died."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self._index, self._repeated = 0, False
-        scene.daemon.sigkill()
-
-    def die_at(self, point: str) -> None:
-        """Start a daemon that dies at a point, if not at once, then in a step of the tour."""
-        daemon = self._scene.daemon
-        if not daemon.launch(armed(point)):
-            return
-        self._scene.reconnect()
-        leaks.assert_none(daemon)
-        for _ in range(2):
-            self._index = tour.passes(daemon, self._index, self._repeated, STEPS)
-            self._repeated = self._index < len(STEPS)
-            if self._repeated:
-                return
-            self._index = 0
-        raise AssertionError(f"no step of the tour reaches {point}")
-
-    def complete(self) -> None:
-        """Start a daemon that does not die, and come to the tour's end."""
-        self._scene.restart()
-        assert tour.passes(self._scene.daemon, self._index, self._repeated, STEPS) == len(STEPS)
-
-
 @pytest.fixture(scope="class")
 def walk(scene: Scene) -> Iterator[Walk]:
-    walk = Walk(scene)
+    walk = Walk(scene.daemon, STEPS, scene.begun)
     yield walk
-    if scene.running:
-        scene.daemon.sigkill()
     walk.complete()
     scene.assert_settled()
 
@@ -216,10 +180,7 @@ class TestKilledAtEveryPoint:
     @pytest.mark.parametrize("point", [name for name in POINTS if name.startswith(CHANGES)])
     def test_killed_at(self, scene: Scene, walk: Walk, point: str) -> None:
         """The daemon dies at `point` of a tour of changes, with which the next one goes on."""
-        if scene.running:  # the one before has failed
-            scene.daemon.sigkill()
         walk.die_at(point)
-        assert scene.daemon.wait_death() == -signal.SIGKILL, scene.daemon.log_tail()
         scene.assert_answering()
 
 
@@ -365,7 +326,6 @@ def test_killed_at_random_instants(scene: Scene) -> None:
             one.result()
         scene.assert_answering()
         scene.restart()
-        leaks.assert_none(scene.daemon)
     for name in names:
         ground.api.remove(name)
     scene.assert_all_free("far", FREE + 1)

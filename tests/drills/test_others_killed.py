@@ -150,27 +150,31 @@ def _overwrite(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_truncate, _empty, _overwrite, Path.unlink])
-@pytest.mark.parametrize("name", ["shim.json", "init.json", "config.json", "request.json"])
-def test_damaged_file_of_a_running_container(daemon: AiodDaemon, name: str, damage: object) -> None:
-    """The daemon comes up, all else is right, and the container can be removed."""
+def test_damaged_files_of_running_containers(daemon: AiodDaemon, damage: object) -> None:
+    """The daemon comes up, all else is right, and the containers can be removed."""
+    names = ("shim.json", "init.json", "config.json", "request.json")
     with daemon.api() as api:
-        bystander, victim = Witness.start(api, daemon), Witness.start(api, daemon)
+        bystander = Witness.start(api, daemon)
+        victims = [Witness.start(api, daemon) for _ in names]
     daemon.sigkill()
     assert callable(damage)
-    damage(daemon.paths.shim(victim.container) / name)
+    for victim, name in zip(victims, names, strict=True):
+        damage(daemon.paths.shim(victim.container) / name)
     daemon.restart()
     with daemon.api() as api:
         bystander.assert_undisturbed(api)
-        state = api.state(victim.container)
-        if state["Running"]:
-            victim.assert_undisturbed(api)
-        else:
-            assert state["ExitCode"] != 0
-            assert state["Error"]
-            assert not victim.init.alive()
-        api.remove(victim.container)
-    wait_gone(victim.init)
-    wait_gone(victim.shim)
+        for victim in victims:
+            state = api.state(victim.container)
+            if state["Running"]:
+                victim.assert_undisturbed(api)
+            else:
+                assert state["ExitCode"] != 0
+                assert state["Error"]
+                assert not victim.init.alive()
+            api.remove(victim.container)
+    for victim in victims:
+        wait_gone(victim.init)
+        wait_gone(victim.shim)
     finish(daemon)
 
 

@@ -6,7 +6,6 @@ cut does it (EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH), then mounted a
 
 import fcntl
 import os
-import signal
 import struct
 import subprocess
 import tempfile
@@ -18,8 +17,9 @@ import pytest
 from aiod.config import Paths
 from tests.drills.imagetour import ImageTour, sound
 from tests.drills.test_images_killed import attempt
+from tests.drills.tour import Walk
 from tests.support import leaks
-from tests.support.daemon import AiodDaemon, armed
+from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
 from tests.support.registry import Registry
 
@@ -64,7 +64,7 @@ class Disk:
             os.close(descriptor)
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def disk(scratch: Path) -> Iterator[Disk]:
     """A disk of a test's own."""
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
@@ -76,18 +76,19 @@ def disk(scratch: Path) -> Iterator[Disk]:
         made.unmount()
 
 
-@pytest.fixture
-def powered(disk: Disk, new_daemon: AiodDaemon) -> AiodDaemon:
+@pytest.fixture(scope="class")
+def powered(disk: Disk, class_daemon: AiodDaemon) -> AiodDaemon:
     """A daemon whose root is on it."""
-    new_daemon.paths = Paths(disk.place / "r", new_daemon.paths.state)
-    new_daemon.start()
-    return new_daemon
+    class_daemon.paths = Paths(disk.place / "r", class_daemon.paths.state)
+    class_daemon.start()
+    return class_daemon
 
 
-@pytest.fixture
-def tour(powered: AiodDaemon, tmp_path: Path) -> Iterator[ImageTour]:
-    with Registry(tmp_path / "registry") as registry:
-        yield ImageTour(powered, registry, tmp_path)
+@pytest.fixture(scope="class")
+def tour(powered: AiodDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageTour]:
+    scratch = tmp_path_factory.mktemp("powered")
+    with Registry(scratch / "registry") as registry:
+        yield ImageTour(powered, registry, scratch)
 
 
 def assert_sound_after(disk: Disk, daemon: AiodDaemon) -> None:
@@ -120,17 +121,27 @@ def test_what_was_answered_is_on_disk(
     assert attempt(powered, tour, operation)
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_cut_at(disk: Disk, powered: AiodDaemon, tour: ImageTour, point: str) -> None:
-    powered.sigkill()
-    begun = ""
-    if powered.launch(armed(point)):
-        order = ("load", "collect", "delete")
-        begun = next((name for name in order if not attempt(powered, tour, name)), "")
-        assert begun, f"no operation reaches {point}"
-    assert powered.wait_death() == -signal.SIGKILL
-    disk.cut()
-    assert_sound_after(disk, powered)
-    assert attempt(powered, tour, begun or "load"), powered.log_tail()
-    with powered.api() as api:
-        sound(api)
+@pytest.fixture(scope="class")
+def walk(disk: Disk, powered: AiodDaemon, tour: ImageTour) -> Iterator[Walk]:
+    """Operations on one disk; nothing is damaged, missing or left over whenever it is booted."""
+
+    def settled() -> None:
+        with powered.api() as api:
+            sound(api)
+        leaks.assert_none(powered)
+
+    walk = Walk(powered, tour.stages("load", "collect", "delete"), settled)
+    yield walk
+    walk.complete()
+    settled()
+
+
+class TestCutAtEveryPoint:
+    """The power goes with the daemon; the next goes on, on what is on disk."""
+
+    @pytest.mark.parametrize("point", POINTS)
+    def test_cut_at(self, disk: Disk, walk: Walk, point: str) -> None:
+        walk.die_at(point)
+        disk.cut()
+        disk.unmount()
+        disk.mount()

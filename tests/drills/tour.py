@@ -1,15 +1,17 @@
-"""A tour of all verbs that can be interrupted anywhere and taken up again by another daemon.
+"""Tours that can be interrupted anywhere and taken up again by another daemon; one of all verbs.
 
 Each step says what it does and which answers are right when it is repeated, because the
 daemon died in it and the step may have happened, or not at all, but never half.
 """
 
 import http.client
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tests.support import rootfs
-from tests.support.daemon import AiodDaemon
+from tests.support.daemon import AiodDaemon, armed
 from tests.support.http import Api, Json
 
 IMAGE = "tour:1"
@@ -18,6 +20,19 @@ OBEDIENT = ["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; do
 
 class StepError(AssertionError):
     """A step was answered otherwise than it may be."""
+
+
+class Stage(Protocol):
+    """A part of a tour."""
+
+    @property
+    def title(self) -> str:
+        """What is done."""
+        ...
+
+    def run(self, api: Api, repeated: bool) -> None:
+        """Do it, or do it again; AssertionError if it is answered otherwise than it may be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,7 @@ STEPS = [
     one_step("start short", post("/containers/four/start"), 204, 304),
     one_step("short ends", _ends_with("four", 5), 200),
     one_step("create passing", _create("five", ["true"], {"AutoRemove": True}), 201, 409),
-    one_step("start passing", post("/containers/five/start"), 204, 304, 404),
+    one_step("start passing", post("/containers/five/start"), 204, 304, 404, 409),
     one_step("passing goes", post("/containers/five/wait", condition="removed"), 200, 404),
     one_step(
         "create retrying",
@@ -141,7 +156,7 @@ STEPS = [
 _MAY_BE_GONE = {"passing goes"}
 
 
-def passes(daemon: AiodDaemon, first: int, repeated: bool, steps: Sequence[Step] = STEPS) -> int:
+def passes(daemon: AiodDaemon, first: int, repeated: bool, steps: Sequence[Stage] = STEPS) -> int:
     """Take the steps from `first`; returns the index of the one in which the daemon died.
 
     len(steps) when it never did. `repeated` says that `first` was begun before.
@@ -157,3 +172,73 @@ def passes(daemon: AiodDaemon, first: int, repeated: bool, steps: Sequence[Step]
             daemon.wait_death(10)
             return index
     return len(steps)
+
+
+class Walk:
+    """A tour that goes round, each daemon going on with the step in which the last one died.
+
+    `settled` is to hold whenever a daemon has begun. So one daemon's death is the next one's
+    recovery, and a drill costs hardly more than one start.
+    """
+
+    def __init__(
+        self, daemon: AiodDaemon, steps: Sequence[Stage], settled: Callable[[], None]
+    ) -> None:
+        self._daemon, self._steps, self._settled = daemon, steps, settled
+        self._index, self._repeated = 0, False
+        daemon.sigkill()
+
+    def die_at(self, point: str) -> None:
+        """Have a daemon die at `point`: in a step of the tour, if it is not in its start.
+
+        If that is what has to be settled after the death before, it is settled first.
+        """
+        if self._daemon.running:  # the drill before has failed
+            self._daemon.sigkill()
+        if not self._begin(point):
+            self._settle()
+            self._daemon.sigkill()
+            if not self._begin(point):
+                return
+        self._go_on(point)
+        assert self._daemon.wait_death() == -signal.SIGKILL, self._daemon.log_tail()
+
+    def complete(self) -> None:
+        """Start a daemon that does not die, and come to the tour's end."""
+        if self._daemon.running:
+            self._daemon.sigkill()
+        self._settle()
+        assert self._pass(len(self._steps)) == len(self._steps), self._daemon.log_tail()
+
+    def _begin(self, point: str) -> bool:
+        """Whether an armed daemon has begun; in what goes on behind its start it may die, too."""
+        if self._daemon.launch(armed(point)):
+            try:
+                self._settled()
+            except (http.client.HTTPException, OSError):
+                pass
+            else:
+                return True
+        assert self._daemon.wait_death() == -signal.SIGKILL, self._daemon.log_tail()
+        return False
+
+    def _settle(self) -> None:
+        """With a daemon that does not die, to the end of the step in which the last one died."""
+        self._daemon.restart()
+        self._settled()
+        if self._repeated:
+            end = self._index + 1
+            assert self._pass(end) == end, self._daemon.log_tail()
+
+    def _pass(self, end: int) -> int:
+        """Take the steps before `end`; the index that `passes` returns."""
+        self._index = passes(self._daemon, self._index, self._repeated, self._steps[:end])
+        self._repeated = self._index < end
+        return self._index
+
+    def _go_on(self, point: str) -> None:
+        for _ in range(2):
+            if self._pass(len(self._steps)) < len(self._steps):
+                return
+            self._index = 0
+        raise AssertionError(f"no step of the tour reaches {point}")

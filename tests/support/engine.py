@@ -53,6 +53,11 @@ class Engine(ABC):
         assert self.process is not None, "the daemon was not started"
         return self.process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the daemon is."""
+        return self.process is not None and self.process.poll() is None
+
     @abstractmethod
     def command(self) -> list[str]:
         """What starts the daemon."""
@@ -68,7 +73,7 @@ class Engine(ABC):
 
     def launch(self, env: Mapping[str, str] | None = None) -> bool:
         """Start the daemon; whether it got ready (False: it ended first)."""
-        assert self.process is None or self.process.poll() is not None, "already running"
+        assert not self.running, "already running"
         environment = {**os.environ, **(env or {})}
         with NotifySocket(self.base / "n.sock") as notify, self.log.open("ab") as log:
             environment["NOTIFY_SOCKET"] = str(notify.path)
@@ -114,7 +119,7 @@ class Engine(ABC):
     def destroy(self) -> None:
         """End the daemon and all it left; the last call."""
         try:
-            if self.process is not None and self.process.poll() is None:
+            if self.running:
                 self.remove_containers()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.stop()

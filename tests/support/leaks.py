@@ -110,7 +110,7 @@ def _container_pids(daemon: AiodDaemon, wanted: Expected) -> set[int]:
 def _processes(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
     contained = _container_pids(daemon, wanted)
     shims = {parent(pid) for pid in contained}
-    daemon_pid = daemon.process.pid if daemon.process and daemon.process.poll() is None else 0
+    daemon_pid = daemon.pid if daemon.running else 0
     for pid, command in daemon.processes().items():
         if pid in contained or pid in shims or (daemon_pid and parent(pid) == daemon_pid):
             continue
