@@ -17,6 +17,7 @@ from tests.support.http import Api, UnixConnection
 from tests.support.layertars import layer, member
 from tests.support.playground import Site
 from tests.support.registry import Registry
+from tests.support.shapes import shape, unlike
 
 TAR = {"Content-Type": "application/x-tar"}
 PEER = (1, 41)  # what dockerd 20.10 knows
@@ -230,6 +231,44 @@ def test_an_answer_is_shown_as_its_version_has_it(
         assert found == value
 
 
+PATHS = (
+    "/info", "/version", "/containers/json?size=1", "/containers/subject/json?size=1",
+    "/containers/subject/top", "/containers/subject/changes", "/exec/{}/json", "/images/json",
+    "/images/base/json", "/images/base/history", "/networks/none", "/volumes", "/system/df",
+    "/swarm", "/nodes", "/plugins",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shapes(engine: Engine, dockerd: Engine) -> dict[Engine, dict[tuple[str, str], Any]]:
+    """Of every answer in every version that the peer has: its status, header and fields."""
+    return {each: dict(answers(each)) for each in (engine, dockerd)}
+
+
+def answers(engine: Engine) -> Iterator[tuple[tuple[str, str], Any]]:
+    with engine.api() as api, running(api, "sleep", "1000", name="subject") as container:
+        exec_id = api.call("POST", f"/containers/{container}/exec", {"Cmd": ["true"]})["Id"]
+        for version in PEERS:
+            for path in PATHS:
+                reply = api.raw("GET", f"/v{version}{path.format(exec_id)}")
+                kept = (reply.status, reply.headers["Content-Type"])
+                yield (version, path), {"kept": kept, "fields": shape(reply.json())}
+
+
+PEERS = [f"1.{minor}" for minor in range(24, 42)]
+
+
+@pytest.mark.parametrize("version", PEERS[:-1])
+def test_what_is_otherwise_in_an_old_version_is_so_in_dockerd(
+    shapes: dict[Engine, dict[tuple[str, str], Any]], version: str
+) -> None:
+    differences = [
+        {path: set(unlike(found[version, path], found[PEERS[-1], path], path)) for path in PATHS}
+        for found in shapes.values()
+    ]
+    assert differences[0] == differences[-1]
+
+
 @contextmanager
 def running(api: Api, *command: str, **body: Any) -> Iterator[str]:
     container = api.run(*command, **body)
@@ -412,6 +451,20 @@ def test_the_docker_command(story: Engine, tmp_path: Path, version: str) -> None
     assert run("rm", "-v", "teller") == "teller"
     assert run("volume", "rm", "tale") == "tale"
     assert run("network", "rm", "tale") == "tale"
+
+
+@pytest.mark.parametrize("version", ["1.41", "1.46"])
+def test_settings_of_the_first_interface(story: Engine, version: str) -> None:
+    """Of the container in old versions, of the network since: a client of then sees its effect."""
+    name = "net.ipv4.conf.eth0.log_martians"
+    script = f"cat /proc/sys/{name.replace('.', '/')}"
+    host = {"NetworkMode": "bridge", "Sysctls": {name: "1"}}
+    with (
+        story.api(known(story, version)) as api,
+        running(api, "sh", "-c", script, HostConfig=host) as container,
+    ):
+        api.wait(container)
+        assert api.logs(container) == b"1\n"
 
 
 @pytest.fixture(scope="module")
