@@ -13,7 +13,7 @@ _COMMANDS = {
     "import": "archives:import_",
     "load": "archives",
     "ls": "images:images",
-    "prune": "prune",
+    "prune": "imageprune",
     "pull": "pull",
     "push": "pull",
     "rm": "images:rmi",

@@ -2,10 +2,8 @@
 
 import click
 
-from aiod.cli import asking, client, completing, output, values, views
-from aiod.cli.asking import Asking
+from aiod.cli import asking, client, completing, output, pruning, values, views
 from aiod.cli.client import decoded
-from aiod.cli.consent import agreed
 from aiod.cli.inspect import show_all
 from aiod.cli.options import filtering, flag
 from aiod.cli.removal import remove
@@ -56,21 +54,15 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
 
 @click.command()
-@flag("-f", "--force", text="Without asking.")
-@filtering(example="until=24h or label=stage")
-@flag("--json", "as_json", text="What was done, as JSON.")
+@pruning.options(example="until=24h or label=stage")
 def prune(force: bool, chosen: tuple[str, ...], as_json: bool) -> None:
     """Remove networks that no container uses."""
-    filters = values.filters(chosen)
-    if not (force or agreed(_UNUSED)):
-        return
-
-    async def work(ask: Asking) -> None:
-        body = await ask.client.send("POST", "/networks/prune", values.filter_query(filters))
-        if as_json:
-            output.raw_json(body)
-            return
-        for name in decoded(body, views.NetworksPruned).NetworksDeleted or ():
-            output.line(name)
-
-    asking.ask(work)
+    pruning.prune(
+        "networks",
+        values.filters(chosen),
+        views.NetworksPruned,
+        lambda pruned: pruned.NetworksDeleted,
+        warning=_UNUSED,
+        force=force,
+        as_json=as_json,
+    )

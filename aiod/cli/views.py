@@ -54,6 +54,12 @@ class NetworkCreated(msgspec.Struct, frozen=True):
     Warning: str = ""
 
 
+class Reclaiming(msgspec.Struct, frozen=True):
+    """What a prune of all that takes space answers, beside the names: bytes."""
+
+    SpaceReclaimed: int = 0
+
+
 class NetworksPruned(msgspec.Struct, frozen=True):
     """What a prune of networks took away."""
 
@@ -88,11 +94,10 @@ class Volumes(msgspec.Struct, frozen=True):
     Volumes: tuple[VolumeRow, ...] | None = None
 
 
-class VolumesPruned(msgspec.Struct, frozen=True):
+class VolumesPruned(Reclaiming, frozen=True):
     """What a prune of volumes took away."""
 
     VolumesDeleted: tuple[str, ...] | None = None
-    SpaceReclaimed: int = 0
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -206,11 +211,10 @@ class Layer(msgspec.Struct, frozen=True):
     Comment: str = ""
 
 
-class Pruned(msgspec.Struct, frozen=True):
+class ImagesPruned(Reclaiming, frozen=True):
     """What a prune of images took away."""
 
     ImagesDeleted: tuple[Removal, ...] | None = None
-    SpaceReclaimed: int = 0
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -268,8 +272,7 @@ class Event(msgspec.Struct, frozen=True):
     time_ns: int = msgspec.field(name="timeNano", default=0)
 
 
-class ContainersPruned(msgspec.Struct, frozen=True):
+class ContainersPruned(Reclaiming, frozen=True):
     """What a prune of containers took away."""
 
     ContainersDeleted: tuple[str, ...] | None = None
-    SpaceReclaimed: int = 0

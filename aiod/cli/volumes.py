@@ -3,10 +3,9 @@
 import click
 import msgspec
 
-from aiod.cli import asking, client, completing, output, values, views
+from aiod.cli import asking, client, completing, output, pruning, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
-from aiod.cli.consent import agreed
 from aiod.cli.inspect import show_all
 from aiod.cli.options import filtering, flag, many
 from aiod.cli.removal import remove
@@ -86,25 +85,18 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
 @click.command()
 @flag("-a", "--all", "everything", text="Those with a name, too.")
-@flag("-f", "--force", text="Without asking.")
-@filtering(example="label=stage")
-@click.option("--json", "as_json", is_flag=True, help="What was done, as JSON.")
+@pruning.options(example="label=stage")
 def prune(everything: bool, force: bool, chosen: tuple[str, ...], as_json: bool) -> None:
     """Remove volumes that no container uses."""
     filters = values.filters(chosen)
     if everything:
         filters.setdefault("all", ["true"])
-    if not (force or agreed(_UNUSED if everything else _ANONYMOUS)):
-        return
-
-    async def work(ask: Asking) -> None:
-        body = await ask.client.send("POST", "/volumes/prune", values.filter_query(filters))
-        if as_json:
-            output.raw_json(body)
-            return
-        pruned = decoded(body, views.VolumesPruned)
-        for name in pruned.VolumesDeleted or ():
-            output.line(name)
-        output.line(f"Total reclaimed space: {output.size(pruned.SpaceReclaimed)}")
-
-    asking.ask(work)
+    pruning.prune(
+        "volumes",
+        filters,
+        views.VolumesPruned,
+        lambda pruned: pruned.VolumesDeleted,
+        warning=_UNUSED if everything else _ANONYMOUS,
+        force=force,
+        as_json=as_json,
+    )

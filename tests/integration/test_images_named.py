@@ -2,29 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.support import layertars, rootfs
-from tests.support.engine import Engine
 from tests.support.http import Api, Reply
-from tests.support.images import TAR, load, refused, remove_all
-
-_VERSION = "1.41"  # the newest that both speak
-
-
-@pytest.fixture
-def both(aiod: Engine, dockerd: Engine) -> Iterator[tuple[Api, Api]]:
-    with aiod.api(_VERSION) as ours, dockerd.api(_VERSION) as theirs:
-        for api in (ours, theirs):
-            remove_all(api)
-        yield ours, theirs
-        for api in (ours, theirs):
-            remove_all(api)
-
+from tests.support.images import TAR, load, refused
 
 TWO = [rootfs.tar([rootfs.Entry("a", b"1")]), rootfs.tar([rootfs.Entry("b", b"22")])]
 THREE = [*TWO, rootfs.tar([rootfs.Entry("c", b"333")])]

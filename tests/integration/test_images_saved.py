@@ -6,7 +6,6 @@ import json
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,19 +19,8 @@ from tests.support.engine import Engine
 from tests.support.http import Api
 from tests.support.images import load, refused, remove_all
 
-_VERSION = "1.41"  # the newest that both speak
 TWO = [rootfs.tar([rootfs.Entry("a", b"1")]), rootfs.tar([rootfs.Entry("b", b"22")])]
 THREE = [*TWO, rootfs.tar([rootfs.Entry("c", b"333")])]
-
-
-@pytest.fixture
-def both(aiod: Engine, dockerd: Engine) -> Iterator[tuple[Api, Api]]:
-    with aiod.api(_VERSION) as ours, dockerd.api(_VERSION) as theirs:
-        for api in (ours, theirs):
-            remove_all(api)
-        yield ours, theirs
-        for api in (ours, theirs):
-            remove_all(api)
 
 
 def saved(api: Api, *names: str) -> bytes:

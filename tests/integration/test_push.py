@@ -19,13 +19,11 @@ from tests.support import layertars, rootfs
 from tests.support.binaries import require
 from tests.support.certificates import authority
 from tests.support.daemon import AiodDaemon
-from tests.support.engine import Engine
 from tests.support.http import Api
-from tests.support.images import load, remove_all
+from tests.support.images import load
 from tests.support.registry import PASSWORD, USER, BasicAuth, Registry, TokenAuth
 from tests.support.tokens import IDENTITY, TokenServer
 
-_VERSION = "1.41"  # the newest that both speak
 ONE = rootfs.tar([rootfs.Entry("a", b"1")])
 TWO = rootfs.tar([rootfs.Entry("b", b"22")])
 SCHEMA2 = "application/vnd.docker.distribution.manifest.v2+json"
@@ -36,16 +34,6 @@ OCI = "application/vnd.oci.image.manifest.v1+json"
 def registry(scratch: Path) -> Iterator[Registry]:
     with Registry(scratch / "registry-push") as running:
         yield running
-
-
-@pytest.fixture
-def both(aiod: Engine, dockerd: Engine) -> Iterator[tuple[Api, Api]]:
-    with aiod.api(_VERSION) as ours, dockerd.api(_VERSION) as theirs:
-        for api in (ours, theirs):
-            remove_all(api)
-        yield ours, theirs
-        for api in (ours, theirs):
-            remove_all(api)
 
 
 def push(api: Api, name: str, headers: dict[str, str] | None = None, **query: str) -> list[Any]:

@@ -1,12 +1,11 @@
 """What registries may answer that Debian's does not: redirects, referrers, old manifests, waits."""
 
 import json
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from aiod.images.registry.errors import RegistryError, UnreachableError
 from aiod.images.registry.transport import Transport
 from aiod.images.resolving import resolve
 from tests.support.pulling import OCI, descriptor, digest_of
-from tests.support.webserver import Page, serving
+from tests.support.webserver import Page, answering, serving
 
 WHO = Credentials("somebody", "a password")
 BLOB = b"the blob's content"
@@ -40,28 +39,13 @@ def listening(answers: dict[str, list[Page]]) -> Iterator[tuple[str, list[tuple[
     """Answers in order, the last one for ever; and what was asked, with its authorization."""
     asked: list[tuple[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers.get("Authorization", "")))
-            pages = answers.get(self.path, [Page(b"", 404)])
-            page = pages.pop(0) if len(pages) > 1 else pages[0]
-            self.send_response(page.status)
-            for name, value in {"Content-Length": str(len(page.body)), **page.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(page.body)
+    def answer(path: str, headers: Message) -> Page:
+        asked.append((path, headers.get("Authorization", "")))
+        pages = answers.get(path, [Page(b"", 404)])
+        return pages.pop(0) if len(pages) > 1 else pages[0]
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(answer) as address:
+        yield address, asked
 
 
 async def repository(

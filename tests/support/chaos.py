@@ -11,7 +11,9 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from typing import Self
+
+from tests.support.threaded import Threaded
 
 _HEAD = 64 * 1024
 _TLS = b"\x16"  # how a handshake begins; nothing here speaks it
@@ -30,16 +32,16 @@ _REFUSALS = {
 Changed = Callable[[bytes], bytes]
 
 
-class Chaos:
+class Chaos(Threaded):
     """Runs inside `with`, in front of `127.0.0.1:upstream`."""
 
     def __init__(self, upstream: int, seed: int, weights: Mapping[str, int] = MISCHIEF) -> None:
+        super().__init__()
         self._upstream = upstream
         self._seed = seed
         self._number = 0
         self._weights = weights
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
         self._stop = asyncio.Event()
         self._clients: set[asyncio.Task[None]] = set()
@@ -56,25 +58,21 @@ class Chaos:
         """Go on as one that begins with this seed."""
         self._seed, self._number = seed, 0
 
-    def __enter__(self) -> "Chaos":
-        self._thread.start()
+    def __enter__(self) -> Self:
+        super().__enter__()
         assert self._ready.wait(30)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
 
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
+    def _serve(self) -> None:
+        self._loop.run_until_complete(self._proxy())
+
+    def _close(self) -> None:
         self._loop.close()
 
-    async def _serve(self) -> None:
+    async def _proxy(self) -> None:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_HEAD)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()

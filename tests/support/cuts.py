@@ -5,7 +5,6 @@ Use it in the loop of the test. Must not know HTTP.
 
 import asyncio
 import contextlib
-from types import TracebackType
 
 
 class Cuts:
@@ -33,12 +32,7 @@ class Cuts:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -1,36 +1,34 @@
-"""A server of the suite's own on loopback, in a thread that ends with it.
+"""A server of the suite's own on loopback. Must not know what is served."""
 
-Must not know what is served.
-"""
-
-import threading
 from socketserver import TCPServer
-from types import TracebackType
-from typing import Self
+
+from tests.support.threaded import Threaded
+
+_POLL = 0.02  # seconds until it sees that it is to end
 
 
-class Loopback:
+class Loopback(Threaded):
     """Serves inside `with`."""
 
     def __init__(self, server: TCPServer) -> None:
+        super().__init__()
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, daemon=True)
 
     @property
     def port(self) -> int:
         """Where it listens on 127.0.0.1."""
         return int(self._server.server_address[1])
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.port}"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _serve(self) -> None:
+        self._server.serve_forever(_POLL)
+
+    def _end(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+
+    def _close(self) -> None:
         self._server.server_close()

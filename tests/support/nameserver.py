@@ -5,42 +5,32 @@ UDP only; must not know who asks.
 
 import socket
 import struct
-import threading
-from types import TracebackType
-from typing import Self
 
 from tests.support.netns import Namespace
+from tests.support.threaded import Threaded
 
 NAME, ADDRESS = "known.test", "198.51.100.9"
 _NO_SUCH_NAME = 3
 
 
-class NameServer:
+class NameServer(Threaded):
     """Runs inside `with`, at port 53 of an address of a namespace."""
 
     def __init__(self, where: Namespace, address: str) -> None:
+        super().__init__()
         with where.entered():
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, 53))
         self._wake = where, address
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         where, address = self._wake
         with where.entered():
             last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with last:
             last.sendto(b"", (address, 53))
-        self._thread.join()
+
+    def _close(self) -> None:
         self._socket.close()
 
     def _serve(self) -> None:

@@ -5,12 +5,10 @@ A server tells its name and where it saw the client; must not know what is betwe
 
 import selectors
 import socket
-import threading
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from tests.support.netns import Namespace
+from tests.support.threaded import Threaded
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
@@ -23,15 +21,15 @@ class Answer:
     client: str
 
 
-class Servers:
+class Servers(Threaded):
     """A thread that answers on every socket it was given; runs inside `with`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         self._sockets: list[tuple[Namespace, socket.socket]] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def add(
         self, where: Namespace, name: str, port: int = 80, kind: int = TCP, at: str = "::"
@@ -54,18 +52,10 @@ class Servers:
                 self._selector.unregister(server)
                 server.close()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._wake.close()
-        self._thread.join()
+
+    def _close(self) -> None:
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()

@@ -7,7 +7,6 @@ of the test.
 
 import asyncio
 import hashlib
-from types import TracebackType
 
 from aiohttp import web
 
@@ -40,12 +39,7 @@ class UploadServer:
         self.port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -1,13 +1,12 @@
-"""A web server on loopback for what builds fetch: files with and without a date, a redirect.
+"""A web server on loopback, for what engines fetch. Must not know what a page is for."""
 
-Must not know engines.
-"""
-
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.loopback import Loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +18,26 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@contextlib.contextmanager
-def serving(pages: Mapping[str, Page]) -> Iterator[str]:
+def serving(pages: Mapping[str, Page]) -> AbstractContextManager[str]:
     """Serve `pages` by their paths with queries, anything else is 404; yields `host:port`."""
+    return answering(lambda path, _: pages.get(path, Page(b"nothing here\n", 404)))
+
+
+@contextmanager
+def answering(answer: Callable[[str, Message], Page]) -> Iterator[str]:
+    """Serve what is made of a path and headers, a page's own headers win; yields `host:port`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            page = pages.get(self.path, Page(b"nothing here\n", 404))
+            page = answer(self.path, self.headers)
             self.send_response(page.status)
-            for name, value in page.headers.items():
+            for name, value in {"Content-Length": str(len(page.body)), **page.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(page.body)))
             self.end_headers()
             self.wfile.write(page.body)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with Loopback(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield server.address

@@ -87,11 +87,6 @@ class Registry:
         """The name that references have for it."""
         return self._host.domain
 
-    @property
-    def is_mirror(self) -> bool:
-        """Whether it only serves another's images."""
-        return self._host.mirror
-
     async def base(self) -> URL:
         """The address that answers: for an insecure host https is tried, then http.
 

@@ -19,6 +19,7 @@ from aiod.native.network.netlink import (
     EXISTS,
     GONE,
     HEADER,
+    REPLACE,
     REQUEST,
     Request,
 )
@@ -32,7 +33,6 @@ _INET, _INET6 = 2, 10
 _MAIN, _BOOT, _UNICAST = 254, 3, 1
 _LINK_SCOPE = 253
 _SKIP_STATISTICS = 0x8  # RTEXT_FILTER_SKIP_STATS
-_REPLACE = 0x100
 _BRIDGE = 7  # AF_BRIDGE
 _PROTOCOL_INFO, _PORT_ISOLATED = 12 | 0x8000, 33  # IFLA_PROTINFO, IFLA_BRPORT_ISOLATED
 
@@ -175,12 +175,6 @@ def raise_link(name: str) -> Request:
     return Request(f'bring "{name}" up', _link(_SET_LINK, 0, [("IFLA_IFNAME", name)], up=True))
 
 
-def set_mtu(name: str, mtu: int) -> Request:
-    """Change the largest packet of a link."""
-    attrs: Attributes = [("IFLA_IFNAME", name), ("IFLA_MTU", mtu)]
-    return Request(f'set the MTU of "{name}"', _link(_SET_LINK, 0, attrs))
-
-
 def delete_link(name: str) -> Request:
     """Take a link away; it may be gone already."""
     data = _link(_DEL_LINK, 0, [("IFLA_IFNAME", name)])
@@ -206,7 +200,7 @@ def add_address(index: int, name: str, address: Interface) -> Request:
 
 def add_route(index: int, name: str, destination: Network, gateway: str) -> Request:
     """Add a route by the link of that index, in place of an equal one."""
-    return _route(_NEW_ROUTE, CREATE | _REPLACE, "add", index, name, destination, gateway)
+    return _route(_NEW_ROUTE, CREATE | REPLACE, "add", index, name, destination, gateway)
 
 
 def delete_route(index: int, name: str, destination: Network, gateway: str) -> Request:

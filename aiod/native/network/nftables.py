@@ -25,12 +25,6 @@ def replace_all(table: str, networks: Iterable[NetworkRules], ports: Iterable[Po
     _run(ruleset.whole(table, networks, ports), f"replace the nftables table {table}")
 
 
-def ensure_table(table: str) -> None:
-    """Have a table without elements, unless there is one. Raises NativeError."""
-    if not exists(table):
-        replace_all(table, (), ())
-
-
 def exists(table: str) -> bool:
     """Whether there is a table of this name. Raises NativeError."""
     return f"table inet {table}\n" in _run("list tables inet\n", "list the nftables tables")
