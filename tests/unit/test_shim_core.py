@@ -99,12 +99,13 @@ class Reader:
 
 
 def occupied(loop: Loop) -> int:
-    """Bytes on disk of what waits for readers: a file without a name, which this process holds."""
+    """Bytes that wait for readers, in memory or in a file without a name."""
     sizes = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/self/fd/{name}")
-            if target.startswith(str(loop.place)) and "(deleted)" in target:
+            places = (str(loop.place), "/memfd:aiod-backlog")
+            if target.startswith(places) and target.endswith("(deleted)"):
                 sizes.append(os.stat(f"/proc/self/fd/{name}").st_blocks * 512)
     return sum(sizes)
 
@@ -142,15 +143,40 @@ def test_what_was_read_gives_its_disk_space_back(loop: Loop, tmp_path: Path) -> 
 
 def test_the_file_goes_with_the_last_reader(loop: Loop, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
+    for chunks in (8, 16, 64):  # in memory, and on disk
         readers = [Reader(loop, tmp_path) for _ in range(5)]
-        for _ in range(16):
+        for _ in range(chunks):
             os.write(loop.feed, CHUNK)
-        readers[0].read_up_to(16 * len(CHUNK))
+        readers[0].read_up_to(chunks * len(CHUNK))
         assert occupied(loop) > 0
         for reader in readers:
             reader.socket.close()
         eventually(lambda: len(os.listdir("/proc/self/fd")), lambda now: now == before)
+
+
+def test_without_room_on_disk_a_megabyte_waits(loop: Loop, tmp_path: Path) -> None:
+    slow, patient = Reader(loop, tmp_path / "none"), Reader(loop, tmp_path / "none")
+    for _ in range(14):
+        os.write(loop.feed, CHUNK)
+    patient.read_up_to(14 * len(CHUNK))
+    slow.read_up_to(14 * len(CHUNK))
+    for round_ in range(1, 32):
+        os.write(loop.feed, CHUNK)
+        patient.read_up_to((14 + round_) * len(CHUNK))
+    while slow.read():
+        pass
+    assert slow.frames[-1].stream == 3
+    assert slow.decoder.pending == 0
+    assert 14 * len(CHUNK) < len(slow.data()) < (14 + 31) * len(CHUNK)
+
+
+def test_who_catches_up_is_served_from_memory_again(loop: Loop, tmp_path: Path) -> None:
+    reader = Reader(loop, tmp_path)
+    for round_ in range(1, 4):
+        for _ in range(32):
+            os.write(loop.feed, CHUNK)
+        reader.read_up_to(round_ * 32 * len(CHUNK))
+        eventually(lambda: occupied(loop), lambda size: size <= 256 << 10)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -7,21 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 /* What was sent to all is punched out of the file in steps of at least this. */
-static const int64_t PUNCH = 1 << 20;
+static const int64_t PUNCH = 256 << 10;
+/* So much waits in memory, which a full disk is no matter for; more goes to disk. */
+static const int64_t IN_MEMORY = 1 << 20;
 /* Blocks that one reader is sent before others have their turn. */
 enum { TURN = 4 };
 enum { HEADER = AIOD_FRAME_HEADER };
 
 /* Output of one process that some reader was not sent yet: frames, at offsets that count all output
- * since there are readers. What nobody lags behind is not in the file. */
+ * since there are readers. What nobody lags behind is not in the file, which is a memfd, or one in
+ * `directory`; -1: nobody lags. */
 struct backlog {
     int file, readers;
+    bool on_disk;
     int64_t written, punched;
+    char directory[];
 };
 
 /* `left` bytes of a frame that was begun are at `position`; 0: a frame begins there. After a cut
@@ -51,31 +57,84 @@ static int anonymous_file(const char *directory) {
 }
 
 static struct backlog *backlog_new(const char *directory) {
-    struct backlog *backlog = calloc(1, sizeof *backlog);
+    size_t size = strlen(directory) + 1;
+    struct backlog *backlog = calloc(1, sizeof *backlog + size);
     if (backlog == NULL)
         return NULL;
-    backlog->file = anonymous_file(directory);
-    if (backlog->file >= 0)
-        return backlog;
-    int saved = errno;
-    free(backlog);
-    errno = saved;
-    return NULL;
+    backlog->file = -1;
+    memcpy(backlog->directory, directory, size);
+    return backlog;
 }
 
-/* Give back the disk space of what every reader was sent. */
-static void punch(aiod_core *core, struct backlog *backlog) {
-    int64_t lowest = backlog->written;
+static void backlog_free(struct backlog *backlog) {
+    core_close_fd(&backlog->file);
+    free(backlog);
+}
+
+/* Where the reader that is farthest behind is. */
+static int64_t lowest(const aiod_core *core, const struct backlog *backlog) {
+    int64_t found = backlog->written;
     for (int i = 0; i < core->reader_count; i++) {
         struct reader *reader = core->readers[i];
-        if (reader && reader->backlog == backlog && !reader->tail && reader->position < lowest)
-            lowest = reader->position;
+        if (reader && reader->backlog == backlog && !reader->tail && reader->position < found)
+            found = reader->position;
     }
-    if (lowest - backlog->punched < PUNCH)
+    return found;
+}
+
+/* Give back the room of what every reader was sent. */
+static void punch(const aiod_core *core, struct backlog *backlog) {
+    int64_t sent = lowest(core, backlog);
+    if (sent == backlog->written && backlog->on_disk) {
+        core_close_fd(&backlog->file);
+        backlog->on_disk = false;
+    }
+    if (backlog->file < 0 || sent - backlog->punched < PUNCH)
         return;
     fallocate(backlog->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, backlog->punched,
-              lowest - backlog->punched);
-    backlog->punched = lowest;
+              sent - backlog->punched);
+    backlog->punched = sent;
+}
+
+/* Copy what is in memory from `from` on to a file on disk; false if there is no room. */
+static bool copy(int memory, int disk, int64_t from, int64_t to) {
+    static char block[16384]; /* under the core's lock */
+    while (from < to) {
+        size_t size = to - from < (int64_t)sizeof block ? (size_t)(to - from) : sizeof block;
+        ssize_t got = pread(memory, block, size, from);
+        if (got <= 0 || pwrite(disk, block, (size_t)got, from) != got)
+            return false;
+        from += got;
+    }
+    return true;
+}
+
+static bool spill(struct backlog *backlog, int64_t from) {
+    int disk = anonymous_file(backlog->directory);
+    if (disk < 0)
+        return false;
+    if (backlog->file >= 0 && !copy(backlog->file, disk, from, backlog->written)) {
+        close(disk);
+        return false;
+    }
+    core_close_fd(&backlog->file);
+    backlog->file = disk;
+    backlog->on_disk = true;
+    backlog->punched = from;
+    return true;
+}
+
+/* Whether a frame was stored for those who are behind. */
+static bool store(const aiod_core *core, struct backlog *backlog, const struct iovec *frame) {
+    ssize_t total = (ssize_t)(frame[0].iov_len + frame[1].iov_len);
+    int64_t from = lowest(core, backlog);
+    if (!backlog->on_disk && backlog->written + total - from > IN_MEMORY && !spill(backlog, from))
+        return false;
+    if (backlog->file < 0) {
+        backlog->file = memfd_create("aiod-backlog", MFD_CLOEXEC);
+        backlog->punched = backlog->written;
+    }
+    return pwritev(backlog->file, frame, 2, backlog->written) == total;
 }
 
 /* ---- readers ---- */
@@ -98,8 +157,7 @@ static void reader_close(aiod_core *core, int number) {
     } else {
         if (reader->process >= 0)
             core->processes[reader->process]->backlog = NULL;
-        close(backlog->file);
-        free(backlog);
+        backlog_free(backlog);
     }
     reader_free(reader);
 }
@@ -271,12 +329,6 @@ static bool offer(aiod_core *core, int number, struct iovec *frame, int64_t end,
     return reader->position < end;
 }
 
-/* Whether a frame was stored for those who are behind. */
-static bool store(struct backlog *backlog, const struct iovec *frame) {
-    ssize_t total = (ssize_t)(frame[0].iov_len + frame[1].iov_len);
-    return pwritev(backlog->file, frame, 2, backlog->written) == total;
-}
-
 static bool behind(aiod_core *core, int i, const struct backlog *backlog, int64_t end) {
     struct reader *reader = core->readers[i];
     return reader && reader->backlog == backlog && !reader->tail && reader->position < end;
@@ -287,8 +339,7 @@ static void release(aiod_core *core, int number) {
     if (--backlog->readers > 0)
         return;
     core->processes[number]->backlog = NULL;
-    close(backlog->file);
-    free(backlog);
+    backlog_free(backlog);
 }
 
 void core_broadcast(aiod_core *core, int number, int stream, size_t length) {
@@ -304,7 +355,7 @@ void core_broadcast(aiod_core *core, int number, int stream, size_t length) {
     for (int i = 0; i < core->reader_count; i++)
         if (core->readers[i] && core->readers[i]->backlog == backlog && !core->readers[i]->tail)
             needed |= core->readers[i]->position < begin || offer(core, i, frame, end, stream);
-    bool stored = !needed || store(backlog, frame);
+    bool stored = !needed || store(core, backlog, frame);
     backlog->written = end;
     for (int i = 0; i < core->reader_count; i++) {
         if (!behind(core, i, backlog, end))
@@ -369,7 +420,7 @@ static int enlist(aiod_core *core, struct reader *reader, const char *directory)
     struct process *process = core->processes[reader->process];
     struct backlog *backlog = process->backlog ? process->backlog : backlog_new(directory);
     if (backlog == NULL)
-        return -errno;
+        return -ENOMEM;
     process->backlog = reader->backlog = backlog;
     backlog->readers++;
     reader->position = backlog->written;
