@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Aiod
-from tests.support.engine import Engine
+from tests.support.engine import Engine, eventually
 
 
 @pytest.fixture
@@ -24,10 +24,13 @@ def cli(aiod: Engine) -> Iterator[Aiod]:
 def box(cli: Aiod) -> str:
     """A running container with a tree of its own."""
     script = (
-        "mkdir -p /d/sub; echo one >/d/one; echo two >/d/sub/two; ln -s /d/one /soft; sleep 1000000"
+        "mkdir -p /d/sub; echo one >/d/one; echo two >/d/sub/two; ln -s /d/one /soft; "
+        "echo made; exec sleep 1000000"
     )
-    name = cli.background("sh", "-c", script)
-    cli.ok("exec", name, "sh", "-c", "until test -e /soft; do :; done")
+    name = cli.name()
+    with cli.engine.api() as api:
+        api.run("sh", "-c", script, name=name)
+        eventually(lambda: api.logs(name), bool)
     return name
 
 

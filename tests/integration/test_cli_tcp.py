@@ -48,13 +48,16 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return authority(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture
-def secured(new_daemon: AiodDaemon, signer: Authority) -> Iterator[Remote]:
+@pytest.fixture(scope="module")
+def secured(scratch: Path, signer: Authority) -> Iterator[Remote]:
+    """One daemon for all, who leave nothing in it."""
     server = signer.issue("server")
     files = ("--tls-cert", server.certificate, "--tls-key", server.key)
-    cli = _serving(new_daemon, *map(str, files), "--tls-ca", str(signer.certificate))
-    yield cli
-    cli.remove_all()
+    daemon = AiodDaemon(scratch / "tcp")
+    try:
+        yield _serving(daemon, *map(str, files), "--tls-ca", str(signer.certificate))
+    finally:
+        daemon.destroy()
 
 
 def _options(who: Certificate, trusted: Path) -> tuple[str, ...]:
