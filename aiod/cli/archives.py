@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import click
 
-from aiod.cli import asking, progress, terminal, transfer
+from aiod.cli import asking, completing, progress, terminal, transfer
 from aiod.cli.asking import Asking
 from aiod.cli.client import Query
 from aiod.cli.errors import CliError
@@ -38,7 +38,7 @@ def load(source: str, quiet: bool, as_json: bool) -> None:
 @click.option("--platform", default="", help="Refused unless it is this machine's.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="The engine's messages, as JSON lines.")
-@click.argument("source", metavar="FILE|-")
+@click.argument("source", metavar="FILE|-", shell_complete=completing.local_files)
 @click.argument("name", metavar="[REPOSITORY[:TAG]]", required=False, default="")
 def import_(
     source: str, name: str, changes: tuple[str, ...], message: str, platform: str, quiet: bool,

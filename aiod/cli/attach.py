@@ -7,7 +7,7 @@ import contextlib
 
 import click
 
-from aiod.cli import asking, views
+from aiod.cli import asking, completing, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import container
 from aiod.cli.errors import CliError
@@ -22,7 +22,7 @@ _PROXY = click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass sig
 @click.option("--no-stdin", is_flag=True, help="Pass no input on.")
 @_PROXY
 @detach_keys
-@click.argument("name", metavar="CONTAINER")
+@click.argument("name", metavar="CONTAINER", shell_complete=completing.running)
 def attach(name: str, no_stdin: bool, sig_proxy: bool, keys: DetachKeys) -> None:
     """Join the streams of a running container."""
 
@@ -40,7 +40,9 @@ def attach(name: str, no_stdin: bool, sig_proxy: bool, keys: DetachKeys) -> None
 @click.option("-a", "--attach", "attached", is_flag=True, help="Join its output; pass signals on.")
 @click.option("-i", "--interactive", is_flag=True, help="Join its input too.")
 @detach_keys
-@click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=completing.resting
+)
 def start(names: tuple[str, ...], attached: bool, interactive: bool, keys: DetachKeys) -> None:
     """Start containers that exist."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from aiod.cli import asking, progress, transfer, values, views
+from aiod.cli import asking, completing, progress, transfer, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.buildcontext import opened
 from aiod.cli.credentials import Credentials
@@ -36,7 +36,13 @@ class _Identity(msgspec.Struct, frozen=True):
               help="For an ARG; a mere name passes yours on (repeatable).")  # fmt: skip
 @click.option("-l", "--label", multiple=True, metavar="NAME=VALUE", help="A label (repeatable).")
 @click.option("--target", default="", metavar="STAGE", help="The stage to build.")
-@click.option("--network", default="", metavar="NETWORK", help="For its commands.")
+@click.option(
+    "--network",
+    default="",
+    metavar="NETWORK",
+    help="For its commands.",
+    shell_complete=completing.network_modes,
+)
 @click.option("--platform", default="", help="Refused unless it is this machine's.")
 @click.option("--add-host", multiple=True, metavar="NAME:ADDRESS",
               help="A line of /etc/hosts for its commands (repeatable).")  # fmt: skip
@@ -47,7 +53,7 @@ class _Identity(msgspec.Struct, frozen=True):
 @click.option("--iidfile", type=click.Path(path_type=Path), help="Write the image's id there.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the image's id, at the end.")
 @click.option("--json", "as_json", is_flag=True, help="The engine's messages, as JSON lines.")
-@click.argument("source", metavar="DIRECTORY|-")
+@click.argument("source", metavar="DIRECTORY|-", shell_complete=completing.directories)
 def build(
     source: str, file: str | None, iidfile: Path | None, as_json: bool, **options: Any
 ) -> None:

@@ -5,7 +5,34 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from aiod.cli import output
 
-_SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+class _Bash(BashComplete):
+    """Words end at spaces alone: to bash, `container:web` and `base:latest` are three of them."""
+
+    source_template = r"""%(complete_func)s() {
+    local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} words type value
+    read -r -a words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    local current=${words[-1]}
+    while IFS=',' read -r type value; do
+        case $type in
+            dir) COMPREPLY=(); compopt -o dirnames ;;
+            file) COMPREPLY=(); compopt -o default ;;
+            plain) COMPREPLY+=("$value") ;;
+        esac
+    done < <(env COMP_WORDS="$line" COMP_CWORD=$((${#words[@]} - 1)) \
+        %(complete_var)s=bash_complete "$1")
+    if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${current%%"${current##*:}"}"}")
+    fi
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *: ]] && compopt -o nospace
+    return 0
+}
+
+complete -o nosort -F %(complete_func)s %(prog_name)s"""
+
+
+_SHELLS = {"bash": _Bash, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command()

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from aiod.cli import asking, terminal
+from aiod.cli import asking, completing, terminal
 from aiod.cli.asking import Asking
 from aiod.cli.client import Client, container
 from aiod.cli.errors import CliError, EngineError
@@ -52,8 +52,8 @@ class Place:
 @click.option("-a", "--archive", is_flag=True, help="Keep owners.")
 @click.option("-L", "--follow-link", "follow", is_flag=True, help="What SOURCE, a link, leads to.")
 @click.option("-q", "--quiet", is_flag=True, help="There is no progress to leave out.")
-@click.argument("source", metavar="CONTAINER:PATH|PATH|-")
-@click.argument("target", metavar="CONTAINER:PATH|PATH|-")
+@click.argument("source", metavar="CONTAINER:PATH|PATH|-", shell_complete=completing.files)
+@click.argument("target", metavar="CONTAINER:PATH|PATH|-", shell_complete=completing.files)
 def cp(source: str, target: str, archive: bool, follow: bool, quiet: bool) -> None:
     """Copy files between a container and here; `-` is a tar on a pipe."""
     origin, place = _parsed(source), _parsed(target)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from aiod.cli import healthoptions, netoptions, terminal, values
+from aiod.cli import completing, healthoptions, netoptions, terminal, values
 from aiod.cli.mountspecs import mount
 from aiod.cli.options import flag, many
 from aiod.store.models import ContainerConfig, HostConfig, LogSettings, NetworkingConfig
@@ -72,10 +72,12 @@ _OPTIONS = (
     many("-e", "--env", metavar="NAME[=VALUE]", text="A variable; a mere name passes yours on"),
     click.option("--env-file", type=_FILE, multiple=True, help="File of variables (repeatable)."),
     many("-v", "--volume", metavar="[SOURCE:]TARGET[:OPTIONS]",
-         text="A directory of the host, a volume by name, or a new one"),
+         text="A directory of the host, a volume by name, or a new one",
+         shell_complete=completing.mounts),
     many("--mount", metavar="type=TYPE,source=SOURCE,target=TARGET[,...]",
          text="The same at length; volume, bind or tmpfs"),
-    many("--volumes-from", metavar="CONTAINER[:ro]", text="The volumes of another container"),
+    many("--volumes-from", metavar="CONTAINER[:ro]", text="The volumes of another container",
+         shell_complete=completing.containers),
     click.option("--volume-driver", default="", help="The driver of new volumes."),
     click.option("-w", "--workdir", default="", help="Directory to start in."),
     click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Whom to run as."),
@@ -107,8 +109,10 @@ _OPTIONS = (
     many("--storage-opt", metavar="NAME=VALUE", text="An option of its root"),
     _size("--shm-size", "Size of /dev/shm."),
     click.option("--oom-score-adj", type=int, default=0, help="-1000 to 1000."),
-    click.option("--pid", default="", metavar="MODE", help="Namespace of processes."),
-    click.option("--ipc", default="", metavar="MODE", help="Namespace of IPC."),
+    click.option("--pid", default="", metavar="MODE", help="Namespace of processes.",
+                 shell_complete=completing.namespace_modes),
+    click.option("--ipc", default="", metavar="MODE", help="Namespace of IPC.",
+                 shell_complete=completing.namespace_modes),
     click.option("--uts", default="", metavar="MODE", help="Namespace of host names."),
     click.option("--userns", default="", metavar="MODE", help="Namespace of users."),
     click.option("--runtime", default="", help="OCI runtime."),
@@ -123,7 +127,7 @@ _OPTIONS = (
 def create_options(command: F) -> F:
     """Give a command the shared options and the arguments `[IMAGE [COMMAND...]]`."""
     command = click.argument("command", nargs=-1, type=click.UNPROCESSED)(command)
-    command = click.argument("image", required=False)(command)
+    command = click.argument("image", required=False, shell_complete=completing.images)(command)
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

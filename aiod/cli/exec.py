@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from aiod.cli import asking, terminal, values, views
+from aiod.cli import asking, completing, terminal, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import container, decoded
 from aiod.cli.errors import CliError
@@ -38,7 +38,7 @@ class ExecStart(msgspec.Struct, frozen=True):
 @click.option("-w", "--workdir", default="", help="Directory to start in.")
 @click.option("--privileged", is_flag=True, help="With all capabilities.")
 @detach_keys
-@click.argument("name", metavar="CONTAINER")
+@click.argument("name", metavar="CONTAINER", shell_complete=completing.running)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(
     name: str, command: tuple[str, ...], detach: bool, interactive: bool,

@@ -4,7 +4,7 @@ import time
 
 import click
 
-from aiod.cli import asking, client, moments, output, references, views
+from aiod.cli import asking, client, completing, moments, output, references, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
 
@@ -19,7 +19,7 @@ _MISSING = "<missing>"
 @click.option("--human", "-H", type=bool, is_flag=False, flag_value=True, default=True,
               metavar="BOOL", help="Sizes and times in words.  [true]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@click.argument("name", metavar="IMAGE")
+@click.argument("name", metavar="IMAGE", shell_complete=completing.images)
 def history(name: str, quiet: bool, no_trunc: bool, human: bool, as_json: bool) -> None:
     """Show how an image came about, the last step first."""
 
@@ -52,7 +52,7 @@ def _cells(layer: views.Layer, no_trunc: bool, human: bool, now_ns: int) -> tupl
 
 
 @click.command()
-@click.argument("source", metavar="IMAGE")
+@click.argument("source", metavar="IMAGE", shell_complete=completing.images)
 @click.argument("target", metavar="NAME[:TAG]")
 def tag(source: str, target: str) -> None:
     """Give an image a further name."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-from aiod.cli import asking, client, moments, output, values, views
+from aiod.cli import asking, client, completing, moments, output, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import Query, decoded
 from aiod.cli.options import filtering
@@ -20,7 +20,7 @@ _NONE = "<none>"
 @filtering("-f", example="reference=web* or dangling=true")
 @click.option("--no-trunc", is_flag=True, help="Cut nothing short.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.images)
 def images(
     name: str | None, everything: bool, quiet: bool, chosen: tuple[str, ...], no_trunc: bool,
     as_json: bool,
@@ -65,7 +65,9 @@ def _lines(
 @click.option("-f", "--force", is_flag=True, help="Although stopped containers use it.")
 @click.option("--no-prune", is_flag=True, help="Keep parents without a name.")
 @click.option("--json", "as_json", is_flag=True, help="What was done, as JSON lines.")
-@click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=completing.images
+)
 def rmi(names: tuple[str, ...], force: bool, no_prune: bool, as_json: bool) -> None:
     """Remove images, or names of images."""
     query = ({"force": "1"} if force else {}) | ({"noprune": "1"} if no_prune else {})

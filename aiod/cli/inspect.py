@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from aiod.cli import asking, client, output
+from aiod.cli import asking, client, completing, output
 from aiod.cli.asking import Asking
 from aiod.cli.client import Client
 from aiod.cli.errors import CliError, EngineError
@@ -25,7 +25,9 @@ _KINDS: dict[str, Callable[[str], str]] = {
 @click.option("--type", "kind", type=click.Choice(list(_KINDS)), help="Look for nothing else.")
 @click.option("-s", "--size", is_flag=True, help="How much it holds, too (containers).")
 @click.option("--json", "_as_json", is_flag=True, help="The only form there is.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="NAME...", nargs=-1, required=True, shell_complete=completing.everything
+)
 def inspect(names: tuple[str, ...], kind: str | None, size: bool, _as_json: bool) -> None:
     """Show everything about containers, images, networks or volumes."""
     show_all(names, (kind,) if kind else tuple(_KINDS), size=size)

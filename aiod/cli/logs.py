@@ -4,7 +4,7 @@ import time
 
 import click
 
-from aiod.cli import asking, moments
+from aiod.cli import asking, completing, moments
 from aiod.cli.asking import Asking
 from aiod.cli.client import container
 from aiod.cli.session import show
@@ -24,7 +24,7 @@ def _lines(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--since", metavar="TIME", help="From a time on: 10m, 2025-01-31T12:00:00Z, seconds.")
 @click.option("--until", metavar="TIME", help="Up to a time.")
 @click.option("-t", "--timestamps", is_flag=True, help="Each line's time in front.")
-@click.argument("name", metavar="CONTAINER")
+@click.argument("name", metavar="CONTAINER", shell_complete=completing.containers)
 def logs(
     name: str, follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import msgspec
 
-from aiod.cli import asking, output, values, views
+from aiod.cli import asking, completing, output, values, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import decoded
 from aiod.cli.networkpools import Pool, pools
@@ -51,7 +51,13 @@ class NetworkBody(msgspec.Struct, frozen=True, omit_defaults=True):
 @click.option("--ingress", is_flag=True, help="The routing mesh of a swarm.")
 @click.option("--scope", default="", help="local.")
 @click.option("--config-only", is_flag=True, help="Settings for other networks.")
-@click.option("--config-from", default="", metavar="NETWORK", help="Whose settings to take.")
+@click.option(
+    "--config-from",
+    default="",
+    metavar="NETWORK",
+    help="Whose settings to take.",
+    shell_complete=completing.networks,
+)
 @click.option("--ipam-driver", default="default", help="Who gives addresses.  [default]")
 @many("--ipam-opt", metavar="NAME=VALUE", text="An option of that driver")
 @many("-o", "--opt", metavar="NAME=VALUE", text="An option of the network's driver")

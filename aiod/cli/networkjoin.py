@@ -34,7 +34,12 @@ _CONTAINER = click.argument("container", shell_complete=completing.containers)
 @many("--alias", metavar="NAME", text="A name on this network")
 @click.option("--ip", default="", metavar="ADDRESS", help="IPv4 address.")
 @click.option("--ip6", default="", metavar="ADDRESS", help="IPv6 address.")
-@many("--link", metavar="CONTAINER[:ALIAS]", text="Another container by a name of its own")
+@many(
+    "--link",
+    metavar="CONTAINER[:ALIAS]",
+    text="Another container by a name of its own",
+    shell_complete=completing.containers,
+)
 @many("--link-local-ip", metavar="ADDRESS", text="A link-local address")
 @many("--driver-opt", metavar="NAME=VALUE", text="An option of the network's driver")
 @click.option("--gw-priority", type=int, default=0, help="The highest has the default gateway.")

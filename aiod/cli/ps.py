@@ -7,7 +7,7 @@ import time
 
 import click
 
-from aiod.cli import asking, moments, output, portlist, values, views
+from aiod.cli import asking, completing, moments, output, portlist, values, views
 from aiod.cli.client import Query, container, decoded
 from aiod.cli.options import filtering
 
@@ -68,7 +68,7 @@ def _image(name: str) -> str:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.argument("name", metavar="CONTAINER")
+@click.argument("name", metavar="CONTAINER", shell_complete=completing.running)
 @click.argument("ps_options", nargs=-1, type=click.UNPROCESSED)
 def top(name: str, ps_options: tuple[str, ...], as_json: bool) -> None:
     """Show a container's processes; further arguments are ps(1)'s."""

@@ -5,7 +5,7 @@ Must not know registries: the engine speaks to them; the user's login goes along
 
 import click
 
-from aiod.cli import asking, client, output, progress, references
+from aiod.cli import asking, client, completing, output, progress, references
 from aiod.cli.asking import Asking
 from aiod.cli.client import Query
 from aiod.cli.credentials import Credentials, server_of
@@ -25,7 +25,7 @@ _JSON = click.option(
 @_JSON
 @click.option("--platform", default="", metavar="OS/ARCH[/VARIANT]",
               help="Which of an image for several.  [this machine's]")  # fmt: skip
-@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+@click.argument("name", metavar="NAME[:TAG|@DIGEST]", shell_complete=completing.images)
 def pull(name: str, all_tags: bool, quiet: bool, as_json: bool, platform: str) -> None:
     """Get an image from its registry."""
     found = references.repository(name) if all_tags else references.tagged(name)
@@ -40,7 +40,7 @@ def pull(name: str, all_tags: bool, quiet: bool, as_json: bool, platform: str) -
 @_ALL
 @_QUIET
 @_JSON
-@click.argument("name", metavar="NAME[:TAG]")
+@click.argument("name", metavar="NAME[:TAG]", shell_complete=completing.images)
 def push(name: str, all_tags: bool, quiet: bool, as_json: bool) -> None:
     """Send an image to its registry."""
     found = references.repository(name) if all_tags else references.tagged(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from aiod.cli import asking, client, terminal, transfer
+from aiod.cli import asking, client, completing, terminal, transfer
 from aiod.cli.asking import Asking
 from aiod.cli.client import Query
 from aiod.cli.errors import CliError
@@ -22,7 +22,9 @@ Write = Callable[[bytes], Awaitable[None]]
 @click.command()
 @click.option("-o", "--output", "target", metavar="FILE", help="Instead of standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=completing.images
+)
 def save(names: tuple[str, ...], target: str | None, quiet: bool) -> None:
     """Write images into an archive that `load` of any engine takes."""
     if target is None and terminal.is_terminal(terminal.STDOUT):

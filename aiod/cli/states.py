@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aiod.cli import asking, views
+from aiod.cli import asking, completing, views
 from aiod.cli.asking import Asking
 from aiod.cli.client import Client, Query, container, decoded
 from aiod.cli.errors import CliError
@@ -17,8 +17,10 @@ from aiod.cli.removal import remove
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _names(command: F) -> F:
-    return click.argument("names", metavar="CONTAINER...", nargs=-1, required=True)(command)
+def _names(complete: completing.Complete) -> Callable[[F], F]:
+    return click.argument(
+        "names", metavar="CONTAINER...", nargs=-1, required=True, shell_complete=complete
+    )
 
 
 def _each(names: tuple[str, ...], work: Callable[[Client, str], Awaitable[str | None]]) -> None:
@@ -49,7 +51,7 @@ _SIGNAL = click.option("-s", "--signal", help="What to send first.")
 @click.command()
 @_TIMEOUT
 @_SIGNAL
-@_names
+@_names(completing.alive)
 def stop(names: tuple[str, ...], timeout: int | None, signal: str | None) -> None:
     """Ask containers to end, and kill those that do not."""
     _post(names, "stop", _ending(timeout, signal))
@@ -58,7 +60,7 @@ def stop(names: tuple[str, ...], timeout: int | None, signal: str | None) -> Non
 @click.command()
 @_TIMEOUT
 @_SIGNAL
-@_names
+@_names(completing.containers)
 def restart(names: tuple[str, ...], timeout: int | None, signal: str | None) -> None:
     """Stop containers and start them again."""
     _post(names, "restart", _ending(timeout, signal))
@@ -66,21 +68,21 @@ def restart(names: tuple[str, ...], timeout: int | None, signal: str | None) -> 
 
 @click.command()
 @click.option("-s", "--signal", default="KILL", help="Name or number.  [KILL]")
-@_names
+@_names(completing.alive)
 def kill(names: tuple[str, ...], signal: str) -> None:
     """Send a signal to containers."""
     _post(names, "kill", {"signal": signal})
 
 
 @click.command()
-@_names
+@_names(completing.running)
 def pause(names: tuple[str, ...]) -> None:
     """Freeze every process of containers."""
     _post(names, "pause")
 
 
 @click.command()
-@_names
+@_names(completing.paused)
 def unpause(names: tuple[str, ...]) -> None:
     """Let paused containers go on."""
     _post(names, "unpause")
@@ -89,7 +91,7 @@ def unpause(names: tuple[str, ...]) -> None:
 @click.command()
 @click.option("-f", "--force", is_flag=True, help="Kill it if it runs.")
 @click.option("-v", "--volumes", is_flag=True, help="Remove its unnamed volumes too.")
-@_names
+@_names(completing.containers)
 def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove containers."""
     query = ({"force": "1"} if force else {}) | ({"v": "1"} if volumes else {})
@@ -97,7 +99,7 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
 
 
 @click.command()
-@click.argument("name", metavar="CONTAINER")
+@click.argument("name", metavar="CONTAINER", shell_complete=completing.containers)
 @click.argument("new")
 def rename(name: str, new: str) -> None:
     """Give a container another name."""
@@ -109,7 +111,7 @@ def rename(name: str, new: str) -> None:
 
 
 @click.command()
-@_names
+@_names(completing.containers)
 def wait(names: tuple[str, ...]) -> None:
     """Wait until containers end; print their exit codes."""
 

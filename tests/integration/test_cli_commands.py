@@ -9,12 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from aiod import __version__
+from aiod.cli import main
 from tests.support import rootfs
 from tests.support.command import AIOD, Aiod, read_until
 from tests.support.engine import Engine, eventually
+from tests.support.terminal import Terminal
 
 FOREVER = ("sleep", "1000000")
 THREE = ("sh", "-c", "for i in 1 2 3; do echo $i; done; echo e >&2")
@@ -317,6 +320,73 @@ def test_completion(cli: Aiod, shell: str) -> None:
 def test_completion_completes(cli: Aiod) -> None:
     done = cli(_AIOD_COMPLETE="bash_complete", COMP_WORDS="aiod res", COMP_CWORD="1")
     assert done.stdout == "plain,restart\n"
+
+
+def _arguments(group: click.Group, *path: str) -> Iterator[tuple[str, click.Parameter]]:
+    """Every argument of every command, by the command's words and its own."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _arguments(command, *path, name)
+            continue
+        for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                shown = parameter.metavar or parameter.name
+                yield " ".join((*path, name, str(shown))), parameter
+
+
+# What is no name of something that there is.
+_NEW = re.compile(
+    r"^(.* command|.* ps_options|completion .*|(container )?rename new|log(in|out) server|.* term"
+    r"|.* \[PORT.*|.* \[REPOSITORY.*|(image )?tag NAME.*|(network|volume) create name"
+    r"|runtime plan .*)$"
+)
+
+
+def test_every_name_is_completed() -> None:
+    left = [
+        words
+        for words, argument in _arguments(main)
+        if argument._custom_shell_complete is None and not _NEW.match(words)
+    ]
+    assert left == []
+
+
+@pytest.fixture
+def shell(cli: Aiod) -> Iterator[Terminal]:
+    """A bash that a user types at, with the completion that the command prints."""
+    path = f"{AIOD.parent}:{cli.environment['PATH']}"
+    environment = {**cli.environment, "PATH": path, "PS1": "> ", "TERM": "dumb"}
+    with Terminal(["bash", "--norc", "--noprofile", "-i"], environment) as shell:
+        shell.write(b"source <(aiod completion bash); echo rea''dy\n")
+        shell.expect(b"ready\r\n> ")
+        yield shell
+
+
+def test_bash_completes_names(cli: Aiod, shell: Terminal) -> None:
+    """The words of a line, also those with a colon, which bash takes for words of their own."""
+    box = cli.background(*FOREVER)
+    start = box[:-1]
+
+    def typed(line: str) -> str:
+        """What the line is after a Tab; it is thrown away."""
+        shell.write(f"{line}\t#".encode())
+        found = shell.expect(b"#")
+        shell.write(b"\x15")
+        return found[found.rindex(b"aiod") : -1].replace(b"\a", b"").decode()
+
+    def becomes(line: str, added: str) -> None:
+        """An engine that does not answer soon has no names: it is asked again."""
+        eventually(lambda: typed(line), lambda found: found == line + added)
+
+    becomes(f"aiod container logs {start}", f"{box[-1]} ")
+    becomes(f"aiod run --pid container:{start}", f"{box[-1]} ")
+    becomes(f"aiod cp {start}", f"{box[-1]}:")
+    becomes("aiod rmi base:lat", "est ")
+    becomes("aiod cp /etc/hostn", "ame ")
+    becomes("aiod build /et", "c/")
 
 
 def test_commands_start_without_the_daemons_parts() -> None:
