@@ -295,7 +295,7 @@ JSON = "Content-Type: application/json"
         ("DELETE /echo HTTP/1.1", b"", 404, "page not found"),
         ("GET /v1.51/swarm HTTP/1.1", b"", 503, "This node is not a swarm manager."),
         ("POST /v1.51/plugins/pull HTTP/1.1", b"", 501, "POST /plugins/pull"),
-        ("GET /plugins/a/b/c/json HTTP/1.1", b"", 501, "GET /plugins/{name}/json"),
+        ("GET /plugins/a/b/c/json HTTP/1.1", b"", 404, 'plugin "a/b/c" not found'),
         (f"POST /echo HTTP/1.1\n{JSON}", b'{"a": ', 400, "unexpected EOF"),
         (f"POST /echo HTTP/1.1\n{JSON}", b"hello", 400, "invalid character 'h'"),
         (f"POST /echo HTTP/1.1\n{JSON}", b'{"a": "b"}', 400, "Expected `int`"),
