@@ -15,7 +15,7 @@ from aiod.shim import protocol
 from tests.support import hostnet, mounts
 from tests.support.daemon import AiodDaemon
 from tests.support.engine import eventually
-from tests.support.processes import command_line, naming, parent
+from tests.support.processes import command_line, naming, parent, start_time
 
 _OWN_CGROUPS = {"shims", "daemon"}
 
@@ -108,11 +108,15 @@ def _container_pids(daemon: AiodDaemon, wanted: Expected) -> set[int]:
 
 
 def _processes(daemon: AiodDaemon, wanted: Expected) -> Iterator[str]:
+    found = daemon.processes()
+    # Afterwards: containers go on beginning processes, and ending them.
     contained = _container_pids(daemon, wanted)
     shims = {parent(pid) for pid in contained}
     daemon_pid = daemon.pid if daemon.running else 0
-    for pid, command in daemon.processes().items():
+    for pid, command in found.items():
         if pid in contained or pid in shims or (daemon_pid and parent(pid) == daemon_pid):
+            continue
+        if start_time(pid) is None:
             continue
         if daemon_pid and str(daemon.paths.shims) not in command and "zygote" in command:
             continue
