@@ -17,7 +17,7 @@ from tests.support.chaos import Chaos
 from tests.support.pulling import Uploader, digest_of, image_service, left_behind, pull
 from tests.support.registry import Registry
 
-PULLS = 120
+PULLS = 200
 CLIENTS = 4
 FILES = [random.Random(n).randbytes(150_000 + n) for n in range(4)]
 LAYERS = [rootfs.tar([rootfs.Entry(f"file{n}", data)]) for n, data in enumerate(FILES)]
