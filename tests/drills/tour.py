@@ -115,6 +115,7 @@ STEPS = [
     one_step("unpause", post("/containers/one/unpause"), 204, 500, 409),
     one_step("exec", _exec("one"), 200),
     one_step("update", post("/containers/one/update", {"PidsLimit": 200}), 200),
+    one_step("commit", post("/commit", container="one", repo="tour-commit", tag="1"), 201),
     one_step("rename", post("/containers/one/rename", name="uno"), 204, 404),
     one_step("stop", post("/containers/uno/stop"), 204, 304),
     one_step("stopped with its code", _ends_with("uno", 3), 200),
@@ -150,6 +151,7 @@ STEPS = [
     one_step("remove short", delete("/containers/four", v=1), 204, 404),
     one_step("remove retrying", delete("/containers/six", force=1), 204, 404),
     one_step("remove imported", delete("/images/tour-import:1"), 200, 404),
+    one_step("remove committed", delete("/images/tour-commit:1"), 200, 404),
     one_step("remove image", delete(f"/images/{IMAGE}"), 200, 404),
 ]
 # "passing goes" may be asked after it went; "start passing" too.
