@@ -44,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     scratch = session.config.stash[_SCRATCH]
-    leaked = leaks.remaining([scratch])
+    groups = {f"aiod-test-{os.getpid()}*"}
+    groups |= {config.cgroup_parent.strip("/") for config in AiodDaemon.made}
+    leaked = leaks.remaining([scratch], groups)
     if os.geteuid() == 0:
         leaked += [left for config in AiodDaemon.made for left in hostnet.left_by(config)]
     session.config.stash[_LEAKED] = leaked

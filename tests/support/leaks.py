@@ -6,7 +6,7 @@ Compares processes, mounts, cgroups and directories with the containers that sho
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,18 +158,21 @@ def assert_none(daemon: AiodDaemon) -> None:
     assert daemon.database_problems() == []
 
 
-def remaining(directories: list[Path], seconds: float = 10.0) -> list[str]:
-    """For the end of the suite: mounts below and processes naming any of `directories`.
+def remaining(
+    directories: list[Path], groups: Iterable[str] = (), seconds: float = 10.0
+) -> list[str]:
+    """For the end of the suite: mounts below and processes naming any of `directories`, and
 
-    What is on its way out has so long.
+    cgroups that match a pattern of `groups`. What is on its way out has so long.
     """
     deadline = time.monotonic() + seconds
-    while (found := _remaining(directories)) and time.monotonic() < deadline:
+    while (found := _remaining(directories, groups)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
 
 
-def _remaining(directories: list[Path]) -> list[str]:
+def _remaining(directories: list[Path], groups: Iterable[str]) -> list[str]:
     found = [f"mount {point}" for path in directories for point in mounts.mount_points(path)]
+    found += [f"cgroup {one}" for pattern in groups for one in mounts.cgroups_like(pattern)]
     pids = {pid for path in directories for pid in naming(path)}
     return found + [f"process {pid}: {command_line(pid)}" for pid in sorted(pids)]

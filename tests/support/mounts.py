@@ -57,6 +57,11 @@ def cgroups(name: str) -> Iterator[Path]:
             yield Path(directory)
 
 
+def cgroups_like(pattern: str) -> list[Path]:
+    """The cgroups whose name, from the root of a hierarchy, matches a glob pattern."""
+    return [found for hierarchy in hierarchies() for found in hierarchy.glob(pattern)]
+
+
 def cgroup_pids(name: str) -> set[int]:
     """Processes in the cgroup `/name` or below it, in any hierarchy."""
     pids: set[int] = set()

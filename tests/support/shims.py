@@ -16,7 +16,9 @@ from aiod.shim import protocol
 from aiod.shim.proto.aiod.shim.v1 import ShimStub
 from aiod.tasks.shim_calls import ShimClient
 from aiod.tasks.shim_client import ExitListener, ShimTemplate, Spawned, read_state, release
+from tests.support import mounts
 from tests.support.containers import Box
+from tests.support.engine import eventually
 from tests.support.processes import Identity, command_line, running_pids, send, wait_gone
 
 
@@ -150,8 +152,9 @@ class Shims:
             self.release(made)
         await self.template.close()
         self._listener.close()
-        layout = cgroups.detect_layout()
-        cgroups.Cgroup(layout, self.parent).remove()
+        cgroups.Cgroup(cgroups.detect_layout(), self.parent).remove()
+        # A shim is in the shims' cgroup of every hierarchy, those without controllers too.
+        eventually(lambda: mounts.remove_cgroups(self.parent), lambda resisting: not resisting)
 
 
 @contextlib.asynccontextmanager
