@@ -3,7 +3,6 @@
 Must not know who records events or how they are kept.
 """
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
@@ -60,11 +59,11 @@ def message(event: EventRecord) -> EventMessage:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a request wants: times in nanoseconds; `left` are the seconds until the end."""
+    """What a request wants: times in nanoseconds; `past`: the end has been already."""
 
     since: int | None
     until: int | None
-    left: float | None
+    past: bool
     tests: list[Test]
 
 
@@ -81,8 +80,7 @@ def _asked(call: Call) -> _Asked:
     tests = passing(params.filters(query, FILTERS))
     if not conduct.CREATED_TOLD.holds(call.version):
         tests.append(lambda event: (event.type, event.action) != ("image", "create"))
-    left = None if until is None else max(0.0, (until - time.time_ns()) / 1e9)
-    return _Asked(since, until, left, tests)
+    return _Asked(since, until, until is not None and until <= time.time_ns(), tests)
 
 
 class EventRoutes:
@@ -97,23 +95,19 @@ class EventRoutes:
 
     async def _answer(self, call: Call) -> web.StreamResponse:
         asked = _asked(call)
-        if asked.left == 0.0:
+        if asked.past:
             return await replies.gathered(call, self._pieces(asked), replies.JSON)
-        async with replies.JsonLines(call) as lines:
-            with contextlib.suppress(TimeoutError):  # `until` has come: the answer's regular end
-                async with (
-                    asyncio.timeout(asked.left),
-                    contextlib.aclosing(self._pieces(asked)) as pieces,
-                ):
-                    async for piece in pieces:
-                        await lines.write(piece)
+        async with (
+            replies.JsonLines(call) as lines,
+            contextlib.aclosing(self._pieces(asked)) as pieces,
+        ):
+            async for piece in pieces:
+                await lines.write(piece)
         return lines.response
 
     async def _pieces(self, asked: _Asked) -> AsyncGenerator[bytes, None]:
         """The answer's lines, as many at once as there are."""
-        follow = self._events.pages(
-            since_ns=asked.since, until_ns=asked.until, wait=asked.left != 0.0
-        )
+        follow = self._events.pages(since_ns=asked.since, until_ns=asked.until, wait=not asked.past)
         # Closed here and now, or a client that left would be counted on.
         async with contextlib.aclosing(follow) as pages:
             async for page in pages:

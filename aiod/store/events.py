@@ -81,7 +81,8 @@ class EventLog:
         """Past events from `since_ns` on, and with `wait` those to come, some at a time.
 
         Without `since_ns` only those to come, or, with an `until_ns` that is over, all before
-        it. One undecodable row hides no other.
+        it. With `until_ns` (nanoseconds since the epoch) it ends when that has come: all before
+        it has been given by then, however long that takes. One undecodable row hides no other.
         """
         begin, end = since_ns or 0, until_ns or 2**63 - 1
         after = 0 if since_ns is not None or not wait else await self.last_seq()
@@ -103,7 +104,7 @@ class EventLog:
                     continue
                 if not wait or (until_ns is not None and time.time_ns() > until_ns):
                     return
-                await news.wait()
+                await _sign(news, until_ns)
         finally:
             self.listeners -= 1
 
@@ -127,6 +128,14 @@ class EventLog:
                     self._recent.last = int(str(rows[-1][0]))
                 self._stale |= len(rows) == _PAGE
             return self._recent
+
+
+async def _sign(news: asyncio.Event, until_ns: int | None) -> None:
+    """Wait for news, but not beyond a time."""
+    left = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(left):
+            await news.wait()
 
 
 def _readable(rows: Iterable[tuple[object, ...]]) -> list[EventRecord]:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -161,6 +162,17 @@ async def test_a_follower_is_woken_however_much_is_read_beside_it(database: Data
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
+
+
+async def test_a_follower_until_a_time_has_all_before_it(database: Database) -> None:
+    """However much that is, and however soon the time comes; then it ends by itself."""
+    await EventLog(database).append([happening(str(n), n) for n in range(3 * recent.KEPT)])
+    for left in (0, 50_000_000):
+        log = EventLog(database)  # which has not looked at any yet
+        events = log.follow(since_ns=0, until_ns=time.time_ns() + left, wait=True)
+        async with asyncio.timeout(30):
+            assert [e.action async for e in events] == [str(n) for n in range(3 * recent.KEPT)]
+        assert log.listeners == 0
 
 
 async def test_events_by_time(database: Database) -> None:
