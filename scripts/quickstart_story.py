@@ -226,10 +226,11 @@ class Machine:
         ]
 
     def sweep(self) -> None:
-        """End every process and take away mounts, cgroups and directories, whatever happened."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """End every process and take away mounts, cgroups and directories, whatever happened.
+
+        The daemon by its pid, like the others: a signal in the midst of a call of `Popen` leaves
+        its lock held.
+        """
         for _ in range(10):  # a process that was just born may not have been seen
             found = self.processes()
             for process in found:
